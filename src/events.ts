@@ -1,0 +1,46 @@
+import type { ErrorReport } from './errors.ts'
+import type { OperationKind } from './registry/operation.ts'
+
+/** Told as work goes on. A public interface: fields may be added, never renamed. */
+export type TenancyEvent =
+  | { event: 'operation_started'; tenant: string; operation: OperationKind; operationId: string }
+  | { event: 'step_started'; tenant: string; step: string; operationId: string }
+  | { event: 'step_finished'; tenant: string; step: string; operationId: string; durationMs: number; skipped: boolean }
+  | { event: 'migration_started'; tenant: string; migration: string }
+  | { event: 'migration_finished'; tenant: string; migration: string; direction: 'up' | 'down'; durationMs: number }
+  | { event: 'seed_finished'; tenant: string; seed: string; durationMs: number }
+  | { event: 'waiting'; tenant: string; reason: string }
+  | { event: 'retrying'; tenant: string; attempt: number; delayMs: number; error: ErrorReport }
+  | { event: 'operation_finished'; tenant: string; operation: OperationKind; operationId: string; durationMs: number }
+  | { event: 'operation_failed'; tenant: string; operation: OperationKind; operationId: string; error: ErrorReport }
+  | { event: 'fleet_started'; command: FleetCommand; total: number; concurrency: number }
+  | { event: 'tenant_started'; tenant: string }
+  | { event: 'tenant_finished'; tenant: string; status: string; durationMs: number; error?: ErrorReport }
+  | { event: 'server_started'; server: string; message: string }
+  | { event: 'notice'; tenant?: string; message: string }
+
+export type FleetCommand =
+  | 'create'
+  | 'migrate'
+  | 'rollback'
+  | 'seed'
+  | 'status'
+  | 'drop'
+  | 'suspend'
+  | 'resume'
+  | 'protect'
+  | 'unprotect'
+  | 'rotate-password'
+  | 'repair'
+  | 'baseline'
+
+export type Listener = (event: TenancyEvent) => void
+
+/** Tells a listener; one that throws changes nothing. */
+export function notify(listener: Listener | undefined, event: TenancyEvent): void {
+  try {
+    listener?.(event)
+  } catch {
+    // A listener watches; it must not be able to break the work it watches.
+  }
+}

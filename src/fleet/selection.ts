@@ -1,0 +1,10 @@
+import type { Labels, TenantStatus } from '../registry/tenant.ts'
+
+/** Which tenants: those named, or all, or those that match every given filter. */
+export type Selection = { tenants: readonly string[] } | { all: true } | TenantFilter
+
+export interface TenantFilter {
+  labels?: Labels
+  server?: string
+  status?: TenantStatus
+}

@@ -1,0 +1,33 @@
+import type { Secret } from '../secrets/secret.ts'
+
+export const tenantStatuses = ['provisioning', 'active', 'suspended', 'dropping', 'failed'] as const
+
+/**
+ * `failed`: the last operation stopped half-way; `create` again, `repair` or `drop` mends it.
+ */
+export type TenantStatus = (typeof tenantStatuses)[number]
+
+export type Labels = Record<string, string>
+
+/** A tenant as the registry knows it: plain data with no secret in it, and the JSON of the command line. */
+export interface Tenant {
+  id: string
+  slug: string
+  name: string
+  status: TenantStatus
+  server: string
+  database: string
+  username: string
+  /** Name of the last applied migration without extension, or null. */
+  schemaVersion: string | null
+  labels: Labels
+  protected: boolean
+  createdAt: string
+  updatedAt: string
+}
+
+/** Login of a tenant. */
+export interface TenantCredentials {
+  username: string
+  password: Secret
+}
