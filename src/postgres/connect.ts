@@ -1,0 +1,142 @@
+import pg from 'pg'
+import { throwIfAborted } from '../errors.ts'
+import { hostAndPort, type ServerAddress } from './address.ts'
+import { toTenancyError } from './sqlstate.ts'
+import { tlsOptions } from './tls.ts'
+
+export type Client = pg.Client
+
+export interface ConnectOptions {
+  /** Server settings sent in the start-up packet, where they beat those of the database and the role. */
+  settings?: Record<string, string | number>
+  /** On abort, the running statement is cancelled. */
+  signal?: AbortSignal | undefined
+  /** What the connection is for, as in "logging in as tenant acme"; opens the message of an error. */
+  doing?: string
+}
+
+/**
+ * Settings of every admin session: whatever search_path a tenant planted with ALTER DATABASE or ALTER ROLE,
+ * only the system's own functions are found. A start-up option beats both.
+ */
+export const adminSettings = { search_path: 'pg_catalog,pg_temp', lock_timeout: '30s' }
+
+/** Opens a connection, hands it to `work`, and closes it whatever happens. */
+export async function withClient<T>(
+  address: ServerAddress,
+  options: ConnectOptions,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  throwIfAborted(options.signal)
+  const client = await connect(address, options)
+  const cancel = () => void cancelBackend(address, client)
+  options.signal?.addEventListener('abort', cancel, { once: true })
+  try {
+    return await work(client)
+  } finally {
+    options.signal?.removeEventListener('abort', cancel)
+    await close(client)
+  }
+}
+
+/** An admin's connection: see `adminSettings`. */
+export function withAdmin<T>(
+  address: ServerAddress,
+  options: ConnectOptions,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  return withClient(address, { ...options, settings: { ...adminSettings, ...options.settings } }, work)
+}
+
+/** Opens a connection that the caller must close; `withClient` is the usual way. */
+export async function connect(address: ServerAddress, options: ConnectOptions = {}): Promise<Client> {
+  const doing = options.doing ?? `connecting to ${hostAndPort(address)} as ${address.user}`
+  try {
+    const ssl = await tlsOptions(address)
+    try {
+      return await open(address, ssl, options)
+    } catch (error) {
+      // `prefer` goes on without TLS when the server has none, as libpq does.
+      const refused = error instanceof Error && /does not support SSL/.test(error.message)
+      if (ssl === false || address.sslmode !== 'prefer' || !refused) throw error
+      return await open(address, false, options)
+    }
+  } catch (error) {
+    throw toTenancyError(error, doing)
+  }
+}
+
+export async function close(client: Client): Promise<void> {
+  try {
+    await client.end()
+  } catch {
+    // It is gone already.
+  }
+}
+
+/** BEGIN, work, COMMIT; ROLLBACK when `work` throws. */
+export async function withTransaction<T>(client: Client, work: () => Promise<T>): Promise<T> {
+  await client.query('BEGIN')
+  try {
+    const result = await work()
+    await client.query('COMMIT')
+    return result
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined)
+    throw error
+  }
+}
+
+/** What `pg` takes to log in to an address. */
+export function toClientConfig(
+  address: ServerAddress,
+  ssl: Awaited<ReturnType<typeof tlsOptions>>,
+  settings: Record<string, string | number> = {},
+): pg.ClientConfig {
+  const options = Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${String(value).replace(/([\\ ])/g, '\\$1')}`)
+    .join(' ')
+  return {
+    host: address.host,
+    port: address.port,
+    user: address.user,
+    database: address.database,
+    // A function: pg would otherwise look for a password in the environment and in ~/.pgpass.
+    password: () => address.password?.reveal() ?? '',
+    ssl,
+    // Constant, since every login on the server can read it.
+    application_name: 'tenantctl',
+    connectionTimeoutMillis: address.connectTimeout * 1000,
+    keepAlive: true,
+    ...(options === '' ? {} : { options }),
+  }
+}
+
+async function open(
+  address: ServerAddress,
+  ssl: Awaited<ReturnType<typeof tlsOptions>>,
+  options: ConnectOptions,
+): Promise<Client> {
+  const client = new pg.Client(toClientConfig(address, ssl, options.settings))
+  // A connection lost while idle must not end the process; the next statement on it fails.
+  client.on('error', () => undefined)
+  try {
+    await client.connect()
+    return client
+  } catch (error) {
+    await close(client)
+    throw error
+  }
+}
+
+/** Cancels what `client` runs, through a second login: pg's own cancel request knows no TLS. */
+async function cancelBackend(address: ServerAddress, client: Client): Promise<void> {
+  const { processID } = client as unknown as { processID: number | null }
+  if (processID === null) return
+  try {
+    const canceller = await connect(address)
+    await canceller.query('SELECT pg_catalog.pg_cancel_backend($1)', [processID]).finally(() => close(canceller))
+  } catch {
+    // The server is gone, and the statement with it.
+  }
+}

@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { throwIfAborted } from '../errors.ts'
+import type { Client } from './connect.ts'
+import { query } from './query.ts'
+
+export interface LockWait {
+  /** Milliseconds to wait for another holder; 0: try once. */
+  timeoutMs: number
+  signal?: AbortSignal | undefined
+  /** Called once when the lock is held by somebody else. */
+  onWait?: (() => void | Promise<void>) | undefined
+  /** Makes the error for when the time is up. */
+  onTimeout: () => Promise<Error> | Error
+}
+
+/** A 64-bit advisory lock key (manual, 13.3.5), as text. */
+export function lockKey(...parts: string[]): string {
+  return createHash('sha256').update(['tenantctl', ...parts].join('\0')).digest().readBigInt64BE().toString()
+}
+
+/**
+ * Runs `work` under a session advisory lock, which dies with the session. Polls from outside a transaction: a
+ * session blocked in pg_advisory_lock() holds a snapshot, and CREATE INDEX CONCURRENTLY waits for snapshots.
+ */
+export async function withAdvisoryLock<T>(
+  client: Client,
+  key: string,
+  wait: LockWait,
+  work: () => Promise<T>,
+): Promise<T> {
+  await acquire(client, key, wait)
+  try {
+    return await work()
+  } finally {
+    // Where this fails the connection is lost, and the lock with it.
+    await client.query('SELECT pg_catalog.pg_advisory_unlock($1::bigint)', [key]).catch(() => undefined)
+  }
+}
+
+async function acquire(client: Client, key: string, wait: LockWait): Promise<void> {
+  const deadline = Date.now() + wait.timeoutMs
+  for (let pause = 20, told = false; ; pause = Math.min(pause * 1.5, 500)) {
+    throwIfAborted(wait.signal)
+    if (await tryAdvisoryLock(client, key)) return
+    if (Date.now() >= deadline) throw await wait.onTimeout()
+    if (!told) await wait.onWait?.()
+    told = true
+    await sleep(pause * (0.75 + Math.random() / 2))
+  }
+}
+
+export async function tryAdvisoryLock(client: Client, key: string): Promise<boolean> {
+  const [row] = await query<{ locked: boolean }>(
+    client,
+    'taking an advisory lock',
+    'SELECT pg_catalog.pg_try_advisory_lock($1::bigint) AS locked',
+    [key],
+  )
+  return row?.locked === true
+}

@@ -1,0 +1,12 @@
+import type { Client } from './connect.ts'
+import { toTenancyError } from './sqlstate.ts'
+
+/** One statement, its rows; an error says what was being done. */
+export async function query<Row>(client: Client, doing: string, text: string, values?: unknown[]): Promise<Row[]> {
+  try {
+    const result = values === undefined ? await client.query(text) : await client.query(text, values)
+    return result.rows as Row[]
+  } catch (error) {
+    throw toTenancyError(error, doing)
+  }
+}

@@ -1,0 +1,23 @@
+import type { Client } from './connect.ts'
+import { query } from './query.ts'
+
+/** What the admin is and may do on a server. */
+export interface AdminFacts {
+  /** As in server_version_num: 180004. */
+  version: number
+  user: string
+  superuser: boolean
+  createdb: boolean
+  createrole: boolean
+}
+
+export async function adminFacts(client: Client): Promise<AdminFacts> {
+  const [facts] = await query<AdminFacts>(
+    client,
+    'reading the admin role',
+    `SELECT pg_catalog.current_setting('server_version_num')::int AS version, r.rolname AS user,
+            r.rolsuper AS superuser, r.rolsuper OR r.rolcreatedb AS createdb, r.rolsuper OR r.rolcreaterole AS createrole
+       FROM pg_catalog.pg_roles r WHERE r.rolname = current_user`,
+  )
+  return facts as AdminFacts
+}

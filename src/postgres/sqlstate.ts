@@ -1,0 +1,115 @@
+import { type ErrorCode, type ErrorFacts, isTenancyError, TenancyError } from '../errors.ts'
+
+/** Named SQLSTATEs (manual, appendix A). */
+export const sqlstate = {
+  undefinedTable: '42P01',
+  undefinedObject: '42704',
+  invalidSchemaName: '3F000',
+  unknownDatabase: '3D000',
+  duplicateDatabase: '42P04',
+  duplicateObject: '42710',
+  uniqueViolation: '23505',
+  objectInUse: '55006',
+  lockNotAvailable: '55P03',
+  queryCanceled: '57014',
+  insufficientPrivilege: '42501',
+  cannotConnectNow: '57P03',
+  internalError: 'XX000',
+} as const
+
+const resources = ['53000', '53100', '53200', '53300', '53400', '54000', '58030']
+const authentication = ['28000', '28P01']
+const connection = ['57P01', '57P02', '57P03', '57P05']
+
+const network = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EPIPE',
+  'ENOENT',
+  'EACCES',
+])
+
+/** The SQLSTATE of a driver's error, or of the one that a TenancyError was made from. */
+export function sqlstateOf(error: unknown): string | undefined {
+  if (isTenancyError(error)) return error.sqlstate
+  const code = (error as { code?: unknown } | null)?.code
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && (error as { severity?: unknown }).severity !== undefined
+    ? code
+    : undefined
+}
+
+/**
+ * The only place that reads a driver's error. Lifts safe fields alone: `detail` may hold row values and is
+ * shown with --verbose only, the statement's text is left out (it may hold a password's verifier).
+ */
+export function toTenancyError(error: unknown, doing: string, facts: ErrorFacts = {}): TenancyError {
+  if (isTenancyError(error)) return error
+  const state = sqlstateOf(error)
+  const { message, detail, hint, code } = error as Error & { detail?: string; hint?: string; code?: string }
+  if (state !== undefined) {
+    return new TenancyError(codeOfSqlstate(state), `${doing}: ${message}`, {
+      sqlstate: state,
+      detail,
+      hint: hintOf(state) ?? hint,
+      ...facts,
+      cause: error,
+    })
+  }
+  if (isTlsProblem(code, message)) {
+    return new TenancyError('TLS_FAILED', `${doing}: ${message}`, {
+      hint: 'check sslmode and sslrootcert in the connection URL, and the host name in the certificate',
+      ...facts,
+      cause: error,
+    })
+  }
+  if (message.startsWith('SASL')) {
+    return new TenancyError('AUTHENTICATION_FAILED', `${doing}: ${message.replace(/^SASL: /, '')}`, { ...facts, cause: error })
+  }
+  if (network.has(code ?? '') || /connection terminated|timeout expired|not queryable|connection error/i.test(message)) {
+    const nested = error instanceof AggregateError ? error.errors.map((each: Error) => each.message).join('; ') : message
+    return new TenancyError('CONNECTION_FAILED', `${doing}: ${nested}`, {
+      hint: 'is the server running, and do host and port match?',
+      ...facts,
+      cause: error,
+    })
+  }
+  return new TenancyError('INTERNAL', `${doing}: ${message}`, { ...facts, cause: error })
+}
+
+function codeOfSqlstate(state: string): ErrorCode {
+  if (authentication.includes(state)) return 'AUTHENTICATION_FAILED'
+  if (resources.includes(state)) return 'OUT_OF_RESOURCES'
+  if (connection.includes(state) || state.startsWith('08')) return 'CONNECTION_FAILED'
+  if (state === sqlstate.lockNotAvailable) return 'LOCK_TIMEOUT'
+  if (state === sqlstate.queryCanceled) return 'STATEMENT_TIMEOUT'
+  if (state === sqlstate.insufficientPrivilege) return 'PRIVILEGES_INSUFFICIENT'
+  return 'QUERY_FAILED'
+}
+
+function hintOf(state: string): string | undefined {
+  if (state === '53100') return 'free disk space on the server, then run the same command again'
+  if (state === '53300') return 'lower --concurrency or raise max_connections, then run the same command again'
+  if (state === '28P01') return 'the user name or the password is wrong'
+  return undefined
+}
+
+/**
+ * Worth another try: the same statement may succeed a moment later (manual, appendix A, classes 08, 40, 53, 55, 57).
+ */
+export function isTransient(error: unknown): boolean {
+  const state = sqlstateOf(error)
+  if (state === undefined) return isTenancyError(error) && error.code === 'CONNECTION_FAILED'
+  return /^(08|40)/.test(state) || ['53300', '55P03', '57014', '57P01', '57P02', '57P03'].includes(state)
+}
+
+function isTlsProblem(code: string | undefined, message: string): boolean {
+  return (
+    /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|EPROTO)/.test(code ?? '') ||
+    /does not support SSL|SSL connection|certificate/i.test(message)
+  )
+}
