@@ -1,0 +1,156 @@
+import { resolve } from 'node:path'
+import { TenancyError } from '../errors.ts'
+import type { Listener } from '../events.ts'
+import type { Secret } from '../secrets/secret.ts'
+import { validateConfig } from './validate.ts'
+
+/** A length of time: `'5s'`, `'2 minutes'`, `'1h'`, or a number of milliseconds. */
+export type Duration = string | number
+
+/** Why a tenant's database gets the name it gets. */
+export interface TenantIdentity {
+  slug: string
+  /** UUID. */
+  id: string
+  name: string
+}
+
+/** What people write in `tenantctl.config.ts`, or hand to `createTenancy`. */
+export interface TenancyConfig {
+  /**
+   * The PostgreSQL server that holds the registry, and the tenants that ask for no other server.
+   * `'embedded'`: a server of tenantctl's own on this machine, for a first try, development and tests.
+   * `url`: `postgresql://admin:password@host:5432/database`; the database defaults to `tenantctl`. TLS is set by its
+   * parameters `sslmode`, `sslrootcert`, `sslcert` and `sslkey`, which mean what they mean to libpq.
+   */
+  registry?: 'embedded' | { url: string | Secret } | undefined
+  embedded?:
+    | {
+        /** Folder of the embedded server and its data. Default: `.tenantctl` beside the configuration file. */
+        directory?: string | undefined
+      }
+    | undefined
+  /** More servers for tenants, by name. The name `default` is the registry's own server. */
+  servers?: Record<string, { url: string | Secret }> | undefined
+  encryption?:
+    | {
+        /**
+         * Keys that tenants' passwords are encrypted with in the registry, 32 bytes in base64 each: the first encrypts,
+         * all decrypt. `tenantctl key generate` makes one. Default: none, save for the embedded server, which has its own.
+         */
+        keys?: (string | Secret)[] | undefined
+      }
+    | undefined
+  migrations?:
+    | {
+        /** Folder of the tenants' migrations. Default: `migrations/tenant` beside the configuration file. */
+        directory?: string | undefined
+        /** How long a migration waits for a lock of a table. Default: 5s. 0: for ever. */
+        lockTimeout?: Duration | undefined
+        /** How long one statement of a migration may take. Default: 0, as long as it wants. */
+        statementTimeout?: Duration | undefined
+      }
+    | undefined
+  seeds?:
+    | {
+        /** Folder of the tenants' seed files. Default: `seeders/tenant` beside the configuration file. */
+        directory?: string | undefined
+      }
+    | undefined
+  naming?:
+    | {
+        /** What names of databases and roles begin with. Default: `tenant_`. May be empty. */
+        prefix?: string | undefined
+        /** Name of a tenant's database and role, at most 63 bytes. Default: prefix and slug, with `_` for `-`. */
+        database?: ((tenant: TenantIdentity) => string) | undefined
+        /** Slugs that no tenant may have, beside those that tenantctl refuses anyway. Default: none. */
+        reserved?: string[] | undefined
+      }
+    | undefined
+  database?:
+    | {
+        /** Extensions that every new tenant database gets. Default: none. */
+        extensions?: string[] | undefined
+        /** Connections that a tenant's role may hold at once. Default: -1, no limit. */
+        connectionLimit?: number | undefined
+      }
+    | undefined
+  fleet?:
+    | {
+        /** How many tenants a fleet command works on at once. Default: what the servers have connections for. */
+        concurrency?: number | undefined
+        /** Failed tenants, as a number or as `'10%'`, after which no further tenant is begun. */
+        maxFailures?: number | string | undefined
+      }
+    | undefined
+  connections?:
+    | {
+        /** Connections that `tenancy.connections` may hold open at once, over all tenants. Default: 20. */
+        max?: number | undefined
+        /** The same for one tenant. Default: 5, or `max` when that is less. */
+        perTenant?: number | undefined
+        /** After this time without use a connection is closed. Default: 30s. */
+        idleTimeout?: Duration | undefined
+        /** How long to wait for a free connection. Default: 10s. */
+        acquireTimeout?: Duration | undefined
+      }
+    | undefined
+  /** Told of everything that happens, as it happens. Default: nobody is. */
+  onEvent?: Listener | undefined
+}
+
+const resolved: unique symbol = Symbol.for('tenantctl.ResolvedConfig') as never
+
+export type RegistryConfig = { kind: 'embedded'; directory: string } | { kind: 'url'; url: Secret }
+
+/**
+ * A configuration without a gap: validated, every default filled in, paths absolute, durations in milliseconds.
+ * A URL always has user, host and database, a socket's folder as percent-encoded host, and can be read by `new URL`.
+ */
+export interface ResolvedConfig {
+  readonly [resolved]: true
+  registry: RegistryConfig
+  embedded: { directory: string }
+  /** Without `default`, which is the registry's. */
+  servers: Record<string, { url: Secret }>
+  /** Each key 32 bytes in base64. Empty: none was configured. */
+  encryption: { keys: Secret[]; keyFile: string | null }
+  /** `explicit`: somebody named the folder, so it must exist. */
+  migrations: { directory: string; explicit: boolean; lockTimeoutMs: number; statementTimeoutMs: number }
+  seeds: { directory: string; explicit: boolean }
+  naming: { prefix: string; database?: (tenant: TenantIdentity) => string; reserved: string[] }
+  /** `connectionLimit` -1: none. */
+  database: { extensions: string[]; connectionLimit: number }
+  fleet: { concurrency: number | null; maxFailures: string | number | null }
+  connections: { max: number; perTenant: number; idleTimeoutMs: number; acquireTimeoutMs: number }
+  onEvent?: Listener
+}
+
+/** What is valid but may lack a server: before `NOT_CONFIGURED` is decided. */
+export type ValidConfig = Omit<ResolvedConfig, typeof resolved | 'registry'> & { registry: RegistryConfig | null }
+
+/** Gives `tenantctl.config.ts` its types; returns what it is given. */
+export function defineConfig(config: TenancyConfig): TenancyConfig {
+  return config
+}
+
+export function isResolvedConfig(config: object): config is ResolvedConfig {
+  return (config as Partial<ResolvedConfig>)[resolved] === true
+}
+
+/**
+ * Validates a configuration that was written in code. Relative folders are meant from `directory`, by default the
+ * working folder. Throws `CONFIG_INVALID`, `ENCRYPTION_KEY_INVALID` or `NOT_CONFIGURED`.
+ */
+export function resolveTenancyConfig(config: TenancyConfig, options: { directory?: string } = {}): ResolvedConfig {
+  const directory = resolve(options.directory ?? '.')
+  const hint = "Give createTenancy a `registry`: { url: 'postgresql://admin@host:5432' } or 'embedded'."
+  return withServer(validateConfig(config, { directory, place: 'configuration' }), hint)
+}
+
+/** Marks a configuration as resolved, or says that it names no server. */
+export function withServer(config: ValidConfig, hint: string): ResolvedConfig {
+  const { registry } = config
+  if (registry === null) throw new TenancyError('NOT_CONFIGURED', 'no PostgreSQL server is configured', { hint })
+  return { ...config, registry, [resolved]: true }
+}
