@@ -1,0 +1,157 @@
+import { TenancyError } from '../errors.ts'
+import { type Client, withTransaction } from './connect.ts'
+import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
+import { query } from './query.ts'
+
+export interface Database {
+  oid: number
+  owner: string
+  allowConnections: boolean
+  connectionLimit: number
+  /** A DROP DATABASE was interrupted: nobody can connect, dropping it again finishes it (manual, DROP DATABASE). */
+  invalid: boolean
+  /** COMMENT ON DATABASE: who made it. Only its owner can write one. */
+  marker: string | null
+  /** Who may do what, without the owner: `{"PUBLIC": ["CONNECT", "TEMPORARY"]}`. */
+  privileges: Record<string, string[]>
+}
+
+/** A session in a database. */
+export interface Session {
+  pid: number
+  user: string | null
+  application: string
+  client: string | null
+  since: string
+}
+
+export async function findDatabase(client: Client, name: string): Promise<Database | undefined> {
+  const [database] = await query<Database>(
+    client,
+    `looking up database "${name}"`,
+    `SELECT d.oid::int8::int AS oid, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner,
+            d.datallowconn AS "allowConnections", d.datconnlimit AS "connectionLimit", d.datconnlimit = -2 AS invalid,
+            pg_catalog.shobj_description(d.oid, 'pg_database') AS marker,
+            COALESCE((SELECT pg_catalog.jsonb_object_agg(grantee, granted) FROM (
+               SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END AS grantee,
+                      pg_catalog.jsonb_agg(a.privilege_type ORDER BY a.privilege_type) AS granted
+                 FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
+                WHERE a.grantee <> d.datdba GROUP BY 1) p), '{}') AS privileges
+       FROM pg_catalog.pg_database d WHERE d.datname = $1`,
+    [name],
+  )
+  return database
+}
+
+/**
+ * Makes a database that nobody can connect to, not even for a moment. Cannot run in a transaction, is not undone by
+ * a crash of the client, and may leave files behind that no catalog knows if the server crashes (manual, CREATE DATABASE).
+ */
+export async function createClosedDatabase(client: Client, name: string, template = 'template0'): Promise<void> {
+  await query(
+    client,
+    `creating database "${name}"`,
+    `CREATE DATABASE ${quoteIdentifier(name)} TEMPLATE ${quoteIdentifier(template)} ALLOW_CONNECTIONS false`,
+  )
+}
+
+/**
+ * Takes everything from PUBLIC, marks, renames and opens a closed database: in one transaction, so that a database
+ * of the final name is always restricted and known to be ours. Only its owner may connect afterwards.
+ */
+export async function publishDatabase(
+  client: Client,
+  temporaryName: string,
+  database: { name: string; marker: string; connectionLimit: number },
+): Promise<void> {
+  const temporary = quoteIdentifier(temporaryName)
+  const name = quoteIdentifier(database.name)
+  const doing = `restricting database "${database.name}"`
+  await withTransaction(client, async () => {
+    await query(client, doing, `REVOKE ALL ON DATABASE ${temporary} FROM PUBLIC`)
+    await query(client, doing, `COMMENT ON DATABASE ${temporary} IS ${quoteLiteral(database.marker)}`)
+    await query(client, `naming database "${database.name}"`, `ALTER DATABASE ${temporary} RENAME TO ${name}`)
+    await query(
+      client,
+      doing,
+      `ALTER DATABASE ${name} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT ${database.connectionLimit}`,
+    )
+    // REVOKE without the owner's rights is a mere WARNING: read back what it did.
+    const made = await findDatabase(client, database.name)
+    if (made && 'PUBLIC' in made.privileges) {
+      throw new TenancyError('ISOLATION_BROKEN', `${doing}: PUBLIC still has ${made.privileges.PUBLIC?.join(', ')}`, {
+        hint: `the database belongs to "${made.owner}", whose rights the admin role does not have`,
+      })
+    }
+  })
+}
+
+/** Lets a role connect, make temporary tables and make schemas; checks that nobody but it and the owner may. */
+export async function grantDatabase(client: Client, name: string, role: string): Promise<void> {
+  await query(
+    client,
+    `granting database "${name}" to role "${role}"`,
+    `GRANT CONNECT, TEMPORARY, CREATE ON DATABASE ${quoteIdentifier(name)} TO ${quoteIdentifier(role)}`,
+  )
+  const others = Object.keys((await findDatabase(client, name))?.privileges ?? {}).filter(grantee => grantee !== role)
+  if (others.length > 0) {
+    throw new TenancyError('ISOLATION_BROKEN', `database "${name}" is open to ${others.join(', ')} as well`, {
+      hint: `REVOKE ALL ON DATABASE ${quoteIdentifier(name)} FROM ${others.join(', ')};`,
+    })
+  }
+}
+
+export async function setAllowConnections(client: Client, name: string, allow: boolean): Promise<void> {
+  await query(
+    client,
+    `${allow ? 'opening' : 'closing'} database "${name}"`,
+    `ALTER DATABASE ${quoteIdentifier(name)} WITH ALLOW_CONNECTIONS ${allow}`,
+  )
+}
+
+/** Sessions in a database but our own, oldest first; background workers are left out. */
+export async function listSessions(client: Client, database: string): Promise<Session[]> {
+  return query<Session>(
+    client,
+    `listing the sessions of database "${database}"`,
+    `SELECT pid, usename::text AS user, application_name AS application, client_addr::text AS client,
+            pg_catalog.to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+       FROM pg_catalog.pg_stat_activity
+      WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid() AND usename IS NOT NULL
+        AND COALESCE(backend_type, 'client backend') = 'client backend'
+      ORDER BY backend_start`,
+    [database],
+  )
+}
+
+/** Ends the sessions of a database. Needs membership in their roles or in pg_signal_backend. */
+export async function endSessions(client: Client, database: string): Promise<void> {
+  await query(
+    client,
+    `ending the sessions of database "${database}"`,
+    `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+      WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid() AND usename IS NOT NULL`,
+    [database],
+  )
+}
+
+/** Drops a database and ends what sessions are left in it. FORCE does nothing about prepared transactions and slots. */
+export async function dropDatabase(client: Client, name: string): Promise<void> {
+  await query(
+    client,
+    `dropping database "${name}"`,
+    `DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`,
+  )
+}
+
+/** Bytes on disk, or null where the role may not ask. */
+export async function databaseSizes(client: Client, names: string[]): Promise<Map<string, number>> {
+  const rows = await query<{ name: string; size: string }>(
+    client,
+    'measuring databases',
+    `SELECT datname::text AS name, pg_catalog.pg_database_size(oid)::text AS size
+       FROM pg_catalog.pg_database WHERE datname = ANY($1::text[]) AND datconnlimit <> -2`,
+    [names],
+  )
+  return new Map(rows.map(row => [row.name, Number(row.size)]))
+}

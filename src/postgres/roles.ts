@@ -1,0 +1,92 @@
+import type { Secret } from '../secrets/secret.ts'
+import { type Client, withTransaction } from './connect.ts'
+import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
+import { query } from './query.ts'
+import type { AdminFacts } from './server.ts'
+
+export interface Role {
+  oid: number
+  canLogin: boolean
+  superuser: boolean
+  connectionLimit: number
+  /** COMMENT ON ROLE: who made it. Only a role with rights over it can write one. */
+  marker: string | null
+}
+
+export async function findRole(client: Client, name: string): Promise<Role | undefined> {
+  const [role] = await query<Role>(
+    client,
+    `looking up role "${name}"`,
+    `SELECT oid::int8::int AS oid, rolcanlogin AS "canLogin", rolsuper AS superuser, rolconnlimit AS "connectionLimit",
+            pg_catalog.shobj_description(oid, 'pg_authid') AS marker
+       FROM pg_catalog.pg_roles WHERE rolname = $1`,
+    [name],
+  )
+  return role
+}
+
+/**
+ * Makes a login role with its marker in one transaction, so that what a crash leaves is known to be ours, and makes
+ * the admin a member of it unless it is a superuser: only members may hand objects to a role or end its sessions.
+ */
+export async function createRole(
+  client: Client,
+  admin: AdminFacts,
+  role: { name: string; verifier: Secret; marker: string; connectionLimit: number },
+): Promise<void> {
+  const name = quoteIdentifier(role.name)
+  await withTransaction(client, async () => {
+    await keepOutOfLog(client, admin)
+    await query(
+      client,
+      `creating role "${role.name}"`,
+      `CREATE ROLE ${name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
+         CONNECTION LIMIT ${role.connectionLimit} PASSWORD ${quoteLiteral(role.verifier.reveal())}`,
+    )
+    await query(client, `marking role "${role.name}"`, `COMMENT ON ROLE ${name} IS ${quoteLiteral(role.marker)}`)
+    if (!admin.superuser) {
+      // From PostgreSQL 16 on, a role's maker is its member with ADMIN only (manual, 22.4).
+      const options = admin.version >= 160000 ? 'WITH INHERIT TRUE, SET TRUE' : ''
+      await query(client, `joining role "${role.name}"`, `GRANT ${name} TO CURRENT_USER ${options}`)
+    }
+  })
+}
+
+export async function setRolePassword(
+  client: Client,
+  admin: AdminFacts,
+  name: string,
+  verifier: Secret,
+): Promise<void> {
+  await withTransaction(client, async () => {
+    await keepOutOfLog(client, admin)
+    await query(
+      client,
+      `setting the password of role "${name}"`,
+      `ALTER ROLE ${quoteIdentifier(name)} PASSWORD ${quoteLiteral(verifier.reveal())}`,
+    )
+  })
+}
+
+export async function setRoleLogin(client: Client, name: string, login: boolean): Promise<void> {
+  await query(
+    client,
+    `${login ? 'allowing' : 'ending'} logins of role "${name}"`,
+    `ALTER ROLE ${quoteIdentifier(name)} ${login ? 'LOGIN' : 'NOLOGIN'}`,
+  )
+}
+
+export async function dropRole(client: Client, name: string): Promise<void> {
+  await query(client, `dropping role "${name}"`, `DROP ROLE IF EXISTS ${quoteIdentifier(name)}`)
+}
+
+/** A verifier allows guessing offline: where the admin may, it stays out of the log and the statistics as well. */
+async function keepOutOfLog(client: Client, admin: AdminFacts): Promise<void> {
+  if (!admin.superuser) return
+  await query(
+    client,
+    'silencing the log',
+    `SELECT pg_catalog.set_config('log_statement', 'none', true), pg_catalog.set_config('log_min_duration_statement', '-1', true),
+            pg_catalog.set_config('log_min_error_statement', 'panic', true)`,
+  )
+}
