@@ -1,0 +1,125 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+
+const src = fileURLToPath(new URL('../src/', import.meta.url))
+
+/** Leaves at the root of src that anyone in the library may import. */
+const leaves = ['errors', 'events', 'naming', 'nearest']
+
+/** Who may import whom: values only, `import type` is always allowed. CONTRIBUTING.md tells why. */
+const allowed: Record<string, string[]> = {
+  ...Object.fromEntries(leaves.map(leaf => [leaf, []])),
+  secrets: [],
+  config: ['secrets'],
+  postgres: ['secrets'],
+  embedded: ['postgres'],
+  registry: ['secrets', 'postgres', 'migrations'],
+  migrations: ['postgres'],
+  seeds: ['postgres'],
+  provisioning: ['secrets', 'postgres', 'registry', 'migrations', 'seeds'],
+  fleet: ['registry'],
+  connections: ['secrets', 'postgres', 'registry'],
+  tenancy: [
+    ...['config', 'secrets', 'postgres', 'embedded', 'registry', 'migrations', 'seeds'],
+    ...['provisioning', 'fleet', 'connections'],
+  ],
+  index: ['tenancy', 'config', 'secrets', 'embedded'],
+  cli: ['index'],
+}
+
+/** Files that may take a secret out of its wrapping. */
+const reveals = [
+  'config/url.ts',
+  'config/validate.ts',
+  'postgres/address.ts',
+  'postgres/connect.ts',
+  'postgres/roles.ts',
+  'postgres/scram.ts',
+  'secrets/cipher.ts',
+]
+
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
+  .filter(name => name.endsWith('.ts'))
+  .map(name => ({ name, text: withoutComments(readFileSync(join(src, name), 'utf8')) }))
+
+const imports = files.flatMap(({ name, text }) =>
+  [...text.matchAll(/^(?:import|export)\s+(type\s)?[^'"]*?from\s+'(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm)].map(match => {
+    const to = relative(src, normalize(join(src, dirname(name), (match[2] ?? match[3]) as string)))
+    return {
+      name,
+      to,
+      from: folder(name),
+      target: folder(to),
+      type: match[1] !== undefined,
+      lazy: match[3] !== undefined,
+    }
+  }),
+)
+
+const crossing = imports.filter(({ from, target, type }) => !type && from !== target)
+
+describe('src', () => {
+  test('holds only the folders that the table knows', () => {
+    expect(files.map(({ name }) => folder(name)).filter(name => allowed[name] === undefined)).toEqual([])
+  })
+
+  test('imports as the table allows', () => {
+    const wrong = crossing.filter(
+      ({ from, target }) => ![...(from === 'cli' ? [] : leaves), ...(allowed[from] ?? [])].includes(target),
+    )
+    expect(wrong.map(({ name, to }) => `${name} imports ${to}`)).toEqual([])
+  })
+
+  test('has no cycles between folders', () => {
+    const reaches = (from: string, goal: string, seen = new Set<string>()): boolean =>
+      crossing.some(edge => {
+        if (edge.from !== from || seen.has(edge.target)) return false
+        return edge.target === goal || reaches(edge.target, goal, seen.add(edge.target))
+      })
+    expect(Object.keys(allowed).filter(name => reaches(name, name))).toEqual([])
+  })
+
+  test('has one barrel, the public door', () => {
+    const barrels = files.filter(
+      ({ name, text }) => name !== 'index.ts' && /^export\s(type\s)?(\*|\{[^}]*\})[^'\n]*\sfrom\s'/m.test(text),
+    )
+    expect(barrels.map(({ name }) => name)).toEqual([])
+    expect(files.filter(({ name }) => /\/index\.ts$/.test(name)).map(({ name }) => name)).toEqual([])
+  })
+
+  test('loads the library lazily in the command line', () => {
+    const eager = crossing.filter(({ from, lazy }) => from === 'cli' && !lazy)
+    expect(eager.map(({ name, to }) => `${name} imports ${to}`)).toEqual([])
+  })
+
+  test('is silent outside of the command line', () => {
+    const said = found(/\bconsole\s*\.|\bprocess\.(env|exit|exitCode|stdout|stderr|stdin|argv)\b/g)
+    expect(said.filter(hit => !hit.startsWith('src/cli/'))).toEqual([])
+  })
+
+  test('reveals secrets in few places', () => {
+    const hits = found(/\.reveal\(\)/g)
+    expect(hits.filter(hit => !reveals.some(file => hit.startsWith(`src/${file}:`)))).toEqual([])
+  })
+
+  test('writes SQL that changes server objects in postgres/ and migrations/ alone', () => {
+    const statement =
+      /\b(CREATE|DROP|ALTER) (ROLE|USER|DATABASE|TABLE|SCHEMA|EXTENSION|INDEX|OWNED)\b|\b(GRANT|REVOKE) [^'`]* (ON|TO|FROM) /g
+    expect(found(statement).filter(hit => !/^src\/(postgres|migrations)\//.test(hit))).toEqual([])
+  })
+})
+
+function folder(name: string): string {
+  return (name.split('/')[0] as string).replace(/\.ts$/, '')
+}
+
+function found(pattern: RegExp): string[] {
+  return files.flatMap(({ name, text }) => [...text.matchAll(pattern)].map(([match]) => `src/${name}: ${match}`))
+}
+
+/** Good enough for our own code: block comments, and line comments that no string can hold. */
+function withoutComments(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/ .*$/gm, '$1')
+}
