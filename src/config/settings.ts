@@ -1,0 +1,58 @@
+import type { ValidConfig } from './config.ts'
+import { maskUrl } from './url.ts'
+
+/** One effective setting and where it came from; secrets are masked. */
+export interface Setting {
+  /** Its key in the configuration file: `migrations.directory`. */
+  key: string
+  /** Durations are in milliseconds. */
+  value: unknown
+  /** `flag --registry`, `environment DATABASE_URL`, `file tenantctl.config.ts` or `default`. */
+  source: string
+}
+
+export function listSettings(
+  config: ValidConfig,
+  written: unknown,
+  place: string,
+  overridden: ReadonlyMap<string, string>,
+): Setting[] {
+  return values(config).map(([key, value]) => {
+    const source = overridden.get(key) ?? (isWritten(written, key) ? `file ${place}` : 'default')
+    return { key, value, source }
+  })
+}
+
+function values(config: ValidConfig): [key: string, value: unknown][] {
+  const { registry, embedded, servers, encryption, migrations, seeds, naming, database, fleet, connections } = config
+  return [
+    ['registry', registry === null ? null : registry.kind === 'embedded' ? 'embedded' : maskUrl(registry.url)],
+    ['embedded.directory', embedded.directory],
+    ...Object.entries(servers).map(([name, { url }]): [string, unknown] => [`servers.${name}`, maskUrl(url)]),
+    ['encryption.keys', encryption.keys.map(String)],
+    ['migrations.directory', migrations.directory],
+    ['migrations.lockTimeout', migrations.lockTimeoutMs],
+    ['migrations.statementTimeout', migrations.statementTimeoutMs],
+    ['seeds.directory', seeds.directory],
+    ['naming.prefix', naming.prefix],
+    ['naming.database', naming.database ? 'function' : null],
+    ['naming.reserved', naming.reserved],
+    ['database.extensions', database.extensions],
+    ['database.connectionLimit', database.connectionLimit],
+    ['fleet.concurrency', fleet.concurrency],
+    ['fleet.maxFailures', fleet.maxFailures],
+    ['connections.max', connections.max],
+    ['connections.perTenant', connections.perTenant],
+    ['connections.idleTimeout', connections.idleTimeoutMs],
+    ['connections.acquireTimeout', connections.acquireTimeoutMs],
+  ]
+}
+
+function isWritten(written: unknown, path: string): boolean {
+  let value = written
+  for (const key of path.split('.')) {
+    if (typeof value !== 'object' || value === null) return false
+    value = (value as Record<string, unknown>)[key]
+  }
+  return value !== undefined
+}
