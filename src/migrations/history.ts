@@ -1,0 +1,87 @@
+import type { Client } from '../postgres/connect.ts'
+import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
+import { query } from '../postgres/query.ts'
+import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
+import { withoutExtension } from './source.ts'
+
+/** A row of knex_migrations. */
+export interface AppliedMigration {
+  /** Without extension. */
+  name: string
+  batch: number
+}
+
+/** Where knex keeps its books; `public` for tenants, as with the knex CLI's defaults. */
+export class MigrationHistory {
+  readonly #table: string
+  readonly #lockTable: string
+
+  constructor(
+    private readonly client: Client,
+    schema = 'public',
+  ) {
+    this.#table = `${quoteIdentifier(schema)}."knex_migrations"`
+    this.#lockTable = `${quoteIdentifier(schema)}."knex_migrations_lock"`
+  }
+
+  /** Applied migrations, oldest first; none when the table is not there. */
+  async read(): Promise<AppliedMigration[]> {
+    try {
+      const rows = await query<AppliedMigration>(
+        this.client,
+        'reading knex_migrations',
+        `SELECT name, batch FROM ${this.#table} ORDER BY id LIMIT 100000`,
+      )
+      return rows.map(row => ({ name: withoutExtension(row.name), batch: row.batch }))
+    } catch (error) {
+      if (isMissing(error)) return []
+      throw error
+    }
+  }
+
+  /** Makes the two tables as knex 3 makes them. */
+  async ensureTables(): Promise<void> {
+    await query(
+      this.client,
+      'creating knex_migrations',
+      `CREATE TABLE IF NOT EXISTS ${this.#table} (id serial PRIMARY KEY, name varchar(255), batch integer, migration_time timestamptz);
+       CREATE TABLE IF NOT EXISTS ${this.#lockTable} (index serial PRIMARY KEY, is_locked integer);
+       INSERT INTO ${this.#lockTable} (is_locked) SELECT 0 WHERE NOT EXISTS (SELECT FROM ${this.#lockTable})`,
+    )
+  }
+
+  /** Whether knex's lock is set by a committed transaction: a knex CLI at work, or one that was killed. */
+  async isLocked(): Promise<boolean> {
+    try {
+      const rows = await query(
+        this.client,
+        'reading knex_migrations_lock',
+        `SELECT FROM ${this.#lockTable} WHERE is_locked <> 0 LIMIT 1`,
+      )
+      return rows.length > 0
+    } catch (error) {
+      if (isMissing(error)) return false
+      throw error
+    }
+  }
+
+  /** Text that keeps the knex CLI out until the end of the transaction: it updates this row before it starts. */
+  lockText(): string {
+    return `SELECT FROM ${this.#lockTable} FOR UPDATE`
+  }
+
+  recordText(file: string, batch: number): string {
+    return `INSERT INTO ${this.#table} (name, batch, migration_time) VALUES (${quoteLiteral(file)}, ${Number(batch)}, clock_timestamp())`
+  }
+
+  /** The extension that the file had when it was applied does not matter. */
+  forgetText(name: string): string {
+    const files = ['', '.sql', '.js', '.mjs', '.ts', '.mts'].map(extension => quoteLiteral(name + extension))
+    return `DELETE FROM ${this.#table} WHERE name IN (${files.join(', ')})`
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  const state = sqlstateOf(error)
+  return state === sqlstate.undefinedTable || state === sqlstate.invalidSchemaName
+}

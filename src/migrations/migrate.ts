@@ -1,0 +1,222 @@
+import { type ErrorCode, TenancyError, throwIfAborted } from '../errors.ts'
+import { type Listener, notify } from '../events.ts'
+import type { Client } from '../postgres/connect.ts'
+import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
+import { query } from '../postgres/query.ts'
+import { type AppliedMigration, MigrationHistory } from './history.ts'
+import { bindKnex } from './knex-binding.ts'
+import { forgetProgressText, runStatements } from './non-transactional.ts'
+import { planDown, planUp, type RollbackTarget } from './plan.ts'
+import { describeFailure, waitForKnexLock } from './problems.ts'
+import type { Migration } from './source.ts'
+import type { SqlScript } from './sql-file.ts'
+
+export interface MigrateOptions {
+  /** Up to and including this migration; default: all. */
+  to?: string | undefined
+  /** Go back instead. */
+  rollback?: RollbackTarget | undefined
+  /** Milliseconds; 0: none. */
+  statementTimeoutMs: number
+  /** Milliseconds to wait for another run on the same database. */
+  waitMs: number
+  /** Schema of knex's tables; default `public`. */
+  schema?: string
+  /** Slug, for events and messages. */
+  tenant: string
+  signal?: AbortSignal | undefined
+  onEvent?: Listener | undefined
+}
+
+export interface MigrateResult {
+  from: string | null
+  to: string | null
+  /** Names of the migrations that ran, in the order in which they ran. */
+  ran: string[]
+  /** Names of all that are applied now, oldest first. */
+  applied: string[]
+}
+
+/** Of bookkeeping statements; the migrations themselves have `statementTimeoutMs`. */
+export const bookkeepingTimeoutMs = 60_000
+
+/**
+ * Brings one database to the state asked for, under an advisory lock that is taken before the history is read. The
+ * row in knex_migrations is written in the migration's own transaction. Throws at the first migration that fails.
+ */
+export async function migrateDatabase(
+  client: Client,
+  migrations: readonly Migration[],
+  options: MigrateOptions,
+): Promise<MigrateResult> {
+  await refusePooler(client)
+  const lock = {
+    timeoutMs: options.waitMs,
+    signal: options.signal,
+    onWait: () => notify(options.onEvent, { event: 'waiting', tenant: options.tenant, reason: 'another run migrates it' }),
+    onTimeout: () =>
+      new TenancyError('TENANT_LOCKED', 'another run is migrating this database', {
+        tenant: options.tenant,
+        hint: 'wait for it to finish, then run the same command again',
+      }),
+  }
+  return withAdvisoryLock(client, lockKey('migrate'), lock, async () => {
+    const history = new MigrationHistory(client, options.schema)
+    const before = await history.read()
+    const plan = options.rollback
+      ? planDown(migrations, before, options.rollback)
+      : planUp(migrations, before, options.to)
+    const result = { from: before.at(-1)?.name ?? null, ran: [] as string[] }
+    if (plan.length > 0) {
+      if (before.length === 0) await history.ensureTables()
+      await waitForKnexLock(client, history, options)
+      await Promise.all(plan.map(migration => (migration.sql ? undefined : migration.load())))
+      const run = { client, history, options, batch: Math.max(0, ...before.map(each => each.batch)) + 1 }
+      for (const migration of plan) {
+        throwIfAborted(options.signal)
+        await runMigration(run, migration)
+        result.ran.push(migration.name)
+      }
+    }
+    const after = applyPlan(before, result.ran, options.rollback !== undefined)
+    return { ...result, to: after.at(-1) ?? null, applied: after }
+  })
+}
+
+interface Run {
+  client: Client
+  history: MigrationHistory
+  options: MigrateOptions
+  batch: number
+}
+
+async function runMigration(run: Run, migration: Migration): Promise<void> {
+  const { tenant, onEvent } = run.options
+  const direction = run.options.rollback ? 'down' : 'up'
+  const startedAt = performance.now()
+  notify(onEvent, { event: 'migration_started', tenant, migration: migration.name })
+  await (migration.sql ? runSqlMigration(run, migration) : runModule(run, migration))
+  const durationMs = Math.round(performance.now() - startedAt)
+  notify(onEvent, { event: 'migration_finished', tenant, migration: migration.name, direction, durationMs })
+}
+
+async function runSqlMigration(run: Run, migration: Migration): Promise<void> {
+  const { client, options } = run
+  const { transactional, up, down } = migration.sql as NonNullable<Migration['sql']>
+  const script = options.rollback ? down : up
+  if (!script) throw noWayBack(migration)
+  if (transactional) {
+    await inTransaction(run, migration, () => runScript(client, migration.file, script))
+    return
+  }
+  const schema = options.schema ?? 'public'
+  // Up and down are told apart, should one be killed and the other be run.
+  const name = options.rollback ? `${migration.name} (down)` : migration.name
+  await client.query(`${cleanSession}; SET statement_timeout = ${options.statementTimeoutMs}`)
+  await runStatements(client, {
+    name,
+    script,
+    schema,
+    file: migration.file,
+    checksum: migration.checksum,
+    notice: message => notify(options.onEvent, { event: 'notice', tenant: options.tenant, message }),
+  })
+  await inTransaction(run, migration, async () => {
+    await client.query(forgetProgressText(schema, name))
+  })
+}
+
+/** BEGIN, the work, its row in knex_migrations, COMMIT: all or nothing, also when we are killed in between. */
+async function inTransaction(run: Run, migration: Migration, work: () => Promise<void>): Promise<void> {
+  const { client } = run
+  try {
+    await client.query(`${cleanSession}; BEGIN; ${openText(run)}`)
+    await work()
+    await client.query(`${closeText(run, migration)}; COMMIT`)
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined)
+    throw await describeFailure(error, migration.file, { client })
+  }
+}
+
+async function runModule(run: Run, migration: Migration): Promise<void> {
+  const { client, options } = run
+  const module = await migration.load()
+  const work = options.rollback ? module.down : module.up
+  if (!work) throw noWayBack(migration)
+  const knex = await bindKnex(client)
+  try {
+    await client.query(cleanSession)
+    if (module.transactional) {
+      await knex.transaction(async transaction => {
+        await client.query(openText(run))
+        await work(transaction)
+        await client.query(closeText(run, migration))
+      })
+    } else {
+      await work(knex)
+      await inTransaction(run, migration, async () => undefined)
+    }
+  } catch (error) {
+    throw await describeFailure(error, migration.file, { client })
+  }
+}
+
+/** Statement by statement, so that an error without a position has a line as well. */
+export async function runScript(
+  client: Client,
+  file: string,
+  script: SqlScript,
+  code: ErrorCode = 'MIGRATION_FAILED',
+): Promise<void> {
+  for (const statement of script.statements) {
+    try {
+      await client.query(statement.text)
+    } catch (error) {
+      throw await describeFailure(error, file, { statement, code })
+    }
+  }
+}
+
+/** What an earlier file has SET must not reach the next one. */
+const cleanSession = 'RESET SESSION AUTHORIZATION; RESET ALL'
+
+function openText({ history, options }: Run): string {
+  return `SET LOCAL statement_timeout = ${options.statementTimeoutMs}; ${history.lockText()}`
+}
+
+function closeText({ history, options, batch }: Run, migration: Migration): string {
+  const record = options.rollback ? history.forgetText(migration.name) : history.recordText(migration.file, batch)
+  return `RESET ROLE; SET LOCAL statement_timeout = ${bookkeepingTimeoutMs}; ${record}`
+}
+
+function applyPlan(before: AppliedMigration[], ran: string[], rollback: boolean): string[] {
+  const names = before.map(each => each.name)
+  return rollback ? names.filter(name => !ran.includes(name)) : [...names, ...ran]
+}
+
+/**
+ * Session locks do not survive a transaction-mode pooler. One shows by the process id it made up for us; behind one in
+ * session mode at least every statement meets the same backend.
+ */
+async function refusePooler(client: Client): Promise<void> {
+  const backend = async () =>
+    (await query<{ pid: number }>(client, 'asking for the backend', 'SELECT pg_catalog.pg_backend_pid() AS pid'))[0]?.pid
+  const first = await backend()
+  if (first === (client as unknown as { processID: number }).processID) return
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    if ((await backend()) !== first) {
+      throw new TenancyError('POOLER_IN_PATH', 'a transaction-mode pooler stands between tenantctl and PostgreSQL', {
+        hint: 'give the address of PostgreSQL itself: migrations need locks that belong to a session',
+      })
+    }
+  }
+}
+
+function noWayBack(migration: Migration): TenancyError {
+  return new TenancyError('MIGRATION_FAILED', `${migration.file} has no way back: it lacks a "down" half`, {
+    migration: migration.file,
+    hint: migration.sql ? 'add "-- migrate:down" and what undoes it' : 'export a function "down"',
+  })
+}
+

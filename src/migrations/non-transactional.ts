@@ -1,0 +1,146 @@
+import { TenancyError } from '../errors.ts'
+import type { Client } from '../postgres/connect.ts'
+import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
+import { query } from '../postgres/query.ts'
+import { sqlstateOf } from '../postgres/sqlstate.ts'
+import { describeFailure } from './problems.ts'
+import type { SqlScript } from './sql-file.ts'
+import type { Statement } from './sql-lexer.ts'
+
+/** Something of that name is there already: relation, column, object, schema, function. */
+const duplicates = ['42P07', '42701', '42710', '42P06', '42723']
+const createIndexConcurrently =
+  /^create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?((?:"(?:[^"]|"")+"|[\w$]+)(?:\s*\.\s*(?:"(?:[^"]|"")+"|[\w$]+))?)\s+on\s/i
+
+export interface ScriptRun {
+  file: string
+  name: string
+  checksum: string
+  script: SqlScript
+  schema: string
+  notice(message: string): void
+}
+
+/**
+ * Runs a script that cannot be one transaction (CREATE INDEX CONCURRENTLY, VACUUM), statement by statement. How far it
+ * got stands in a table of the same database, so that a run that was killed goes on where it stopped.
+ */
+export async function runStatements(client: Client, run: ScriptRun): Promise<void> {
+  const progress = new ScriptProgress(client, run.schema)
+  const begun = await progress.begin(run.name, run.checksum, run.file)
+  for (const [index, statement] of run.script.statements.entries()) {
+    if (index < begun) continue
+    const resumed = begun >= 0 && index === begun
+    try {
+      await runStatement(client, statement, resumed, run.notice)
+    } catch (error) {
+      throw await describeFailure(error, run.file, { statement, client })
+    }
+    await progress.advance(run.name, index + 1)
+  }
+}
+
+/** Text that forgets the progress of a script, for the transaction that records the migration. */
+export function forgetProgressText(schema: string, name: string): string {
+  return `DELETE FROM ${progressTable(schema)} WHERE name = ${quoteLiteral(name)}`
+}
+
+async function runStatement(
+  client: Client,
+  statement: Statement,
+  resumed: boolean,
+  notice: (message: string) => void,
+): Promise<void> {
+  const index = createIndexConcurrently.exec(statement.text)?.[1]
+  if (index !== undefined) {
+    const valid = await indexValidity(client, index)
+    if (valid === false) {
+      // What a failed or killed CREATE INDEX CONCURRENTLY leaves behind (manual, CREATE INDEX).
+      notice(`index ${index} was left invalid by an earlier attempt; it is built anew`)
+      await client.query(`DROP INDEX CONCURRENTLY ${index}`)
+    } else if (valid === true && resumed) {
+      return
+    }
+  }
+  try {
+    await client.query(statement.text)
+  } catch (error) {
+    // The killed run had begun this statement, and may well have finished it.
+    if (resumed && duplicates.includes(sqlstateOf(error) ?? '')) {
+      notice(`line ${statement.line} had been done by the run that was interrupted`)
+      return
+    }
+    throw error
+  }
+}
+
+async function indexValidity(client: Client, index: string): Promise<boolean | undefined> {
+  const [row] = await query<{ valid: boolean }>(
+    client,
+    `looking up index ${index}`,
+    'SELECT indisvalid AS valid FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass($1)',
+    [index],
+  )
+  return row?.valid
+}
+
+class ScriptProgress {
+  readonly #table: string
+
+  constructor(
+    private readonly client: Client,
+    schema: string,
+  ) {
+    this.#table = progressTable(schema)
+  }
+
+  /** Statements that an earlier run has done, or -1 when there was none. */
+  async begin(name: string, checksum: string, file: string): Promise<number> {
+    await query(
+      this.client,
+      'creating the table of unfinished migrations',
+      `CREATE TABLE IF NOT EXISTS ${this.#table} (name text PRIMARY KEY, checksum text NOT NULL, statements_done int NOT NULL,
+         started_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now())`,
+    )
+    const [row] = await query<{ checksum: string; statements_done: number }>(
+      this.client,
+      'reading the unfinished migration',
+      `SELECT checksum, statements_done FROM ${this.#table} WHERE name = $1`,
+      [name],
+    )
+    if (!row) {
+      await query(
+        this.client,
+        'recording the start of the migration',
+        `INSERT INTO ${this.#table} (name, checksum, statements_done) VALUES ($1, $2, 0)`,
+        [name, checksum],
+      )
+      return -1
+    }
+    if (row.checksum !== checksum && row.statements_done > 0) {
+      throw new TenancyError(
+        'MIGRATION_CHANGED',
+        `${file} was changed after an interrupted run had done ${row.statements_done} of its statements`,
+        { migration: file, hint: `restore the file as it was, or finish by hand and DELETE FROM ${this.#table}` },
+      )
+    }
+    await query(this.client, 'recording the start of the migration', `UPDATE ${this.#table} SET checksum = $2 WHERE name = $1`, [
+      name,
+      checksum,
+    ])
+    return row.statements_done
+  }
+
+  async advance(name: string, done: number): Promise<void> {
+    await query(
+      this.client,
+      'recording a statement',
+      `UPDATE ${this.#table} SET statements_done = $2, updated_at = now() WHERE name = $1`,
+      [name, done],
+    )
+  }
+}
+
+function progressTable(schema: string): string {
+  return `${quoteIdentifier(schema)}."tenantctl_unfinished_migrations"`
+}

@@ -1,0 +1,91 @@
+import pg from 'pg'
+import { TenancyError } from '../errors.ts'
+import type { ServerAddress } from '../postgres/address.ts'
+import { adminSettings, toClientConfig } from '../postgres/connect.ts'
+import { toTenancyError } from '../postgres/sqlstate.ts'
+import { tlsOptions } from '../postgres/tls.ts'
+
+/** More would not make a journal any faster, and every process of a fleet has its own. */
+const maxConnections = 4
+
+/** A small pool on the registry database. */
+export class RegistryConnection {
+  #pool: Promise<pg.Pool> | undefined
+  #closed = false
+
+  constructor(readonly address: ServerAddress) {}
+
+  async query<Row extends object>(doing: string, text: string, values: unknown[] = []): Promise<Row[]> {
+    try {
+      const pool = await this.#open()
+      return (await pool.query(text, values)).rows as Row[]
+    } catch (error) {
+      throw toTenancyError(error, `registry: ${doing}`)
+    }
+  }
+
+  async transaction<T>(doing: string, work: (query: RegistryQuery) => Promise<T>): Promise<T> {
+    let client: pg.PoolClient | undefined
+    let failure: Error | undefined
+    try {
+      client = await (await this.#open()).connect()
+      const held = client
+      await held.query('BEGIN')
+      const result = await work(async (text, values = []) => (await held.query(text, values)).rows as never)
+      await held.query('COMMIT')
+      return result
+    } catch (error) {
+      failure = error as Error
+      await client?.query('ROLLBACK').then(
+        () => {
+          failure = undefined
+        },
+        () => undefined,
+      )
+      throw toTenancyError(error, `registry: ${doing}`)
+    } finally {
+      // A connection that could not roll back is not given to the next one.
+      client?.release(failure)
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const pool = await this.#pool?.catch(() => undefined)
+    this.#pool = undefined
+    await pool?.end()
+  }
+
+  #open(): Promise<pg.Pool> {
+    if (this.#closed) throw new TenancyError('CLOSED', 'the tenancy was closed')
+    this.#pool ??= this.#create()
+    return this.#pool
+  }
+
+  async #create(): Promise<pg.Pool> {
+    const { address } = this
+    const create = (ssl: Awaited<ReturnType<typeof tlsOptions>>) => {
+      const pool = new pg.Pool({
+        ...toClientConfig(address, ssl, adminSettings),
+        max: maxConnections,
+        idleTimeoutMillis: 30_000,
+        allowExitOnIdle: true,
+      })
+      pool.on('error', () => undefined)
+      return pool
+    }
+    const ssl = await tlsOptions(address)
+    const pool = create(ssl)
+    if (ssl === false || address.sslmode !== 'prefer') return pool
+    try {
+      ;(await pool.connect()).release()
+      return pool
+    } catch (error) {
+      if (!/does not support SSL/.test((error as Error).message)) return pool
+      await pool.end()
+      return create(false)
+    }
+  }
+}
+
+export type RegistryQuery = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>
