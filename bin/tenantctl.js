@@ -1,0 +1,25 @@
+#!/usr/bin/env node
+import module from 'node:module'
+
+// Node >= 22.1 keeps compiled code between runs, which halves the start of everything but `--version`.
+module.enableCompileCache?.()
+
+// `tenantctl list | head -1`: a reader that has seen enough is no error, and must not stop a migration either.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', error => {
+    if (error.code !== 'EPIPE') process.exitCode = 1
+  })
+}
+
+const { main } = await import('../dist/cli/main.js')
+const { stdin, stdout, stderr, env } = process
+const exitCode = await main(process.argv.slice(2), {
+  ...{ stdin, stdout, stderr, env },
+  cwd: process.cwd(),
+  signals: process,
+  terminate: code => process.exit(code),
+})
+process.exitCode ||= exitCode
+
+// Ends by itself as soon as nothing is pending; a handle that someone forgot may hold it for two seconds, not for ever.
+setTimeout(() => process.exit(), 2000).unref()

@@ -1,0 +1,109 @@
+import type { AnyCommand } from './command.ts'
+
+export interface CommandEntry {
+  name: string
+  summary: string
+  load: () => Promise<AnyCommand>
+  hidden?: true
+}
+
+export interface CommandGroup {
+  name: string
+  summary: string
+  commands: readonly CommandEntry[]
+}
+
+/** The table of all commands. Only the one asked for is imported; a new one is a line here and a file. */
+export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)[]> = {
+  'Tenants:': [
+    {
+      name: 'create',
+      summary: 'make a tenant: database, role, schema, seeds',
+      load: () => only(import('./commands/create.ts')),
+    },
+    { name: 'list', summary: 'list tenants', load: () => only(import('./commands/list.ts')) },
+    { name: 'show', summary: 'all about one tenant', load: () => only(import('./commands/show.ts')) },
+    { name: 'drop', summary: 'remove tenants with their data', load: () => only(import('./commands/drop.ts')) },
+    {
+      name: 'url',
+      summary: 'print the connection URL of a tenant, with password',
+      load: () => only(import('./commands/url.ts')),
+    },
+    { name: 'psql', summary: 'open psql as a tenant', load: () => only(import('./commands/psql.ts')) },
+    {
+      name: 'operations',
+      summary: 'the audit trail, newest first',
+      load: () => only(import('./commands/operations.ts')),
+    },
+  ],
+  'Schema and data:': [
+    { name: 'migrate', summary: 'apply pending migrations', load: () => only(import('./commands/migrate.ts')) },
+    { name: 'rollback', summary: 'undo migrations', load: () => only(import('./commands/rollback.ts')) },
+    {
+      name: 'status',
+      summary: 'applied and pending migrations per tenant',
+      load: () => only(import('./commands/status.ts')),
+    },
+    { name: 'seed', summary: 'run the seed files', load: () => only(import('./commands/seed.ts')) },
+  ],
+  'Set-up:': [
+    {
+      name: 'init',
+      summary: 'start a project: configuration, folders, registry',
+      load: () => only(import('./commands/init.ts')),
+    },
+    {
+      name: 'config',
+      summary: 'effective settings and where each comes from',
+      load: () => only(import('./commands/config.ts')),
+    },
+    {
+      name: 'embedded',
+      summary: 'the embedded PostgreSQL server of this project',
+      commands: [
+        {
+          name: 'status',
+          summary: 'whether it runs, and where',
+          load: async () => (await import('./commands/embedded.ts')).status,
+        },
+        { name: 'start', summary: 'start it', load: async () => (await import('./commands/embedded.ts')).start },
+        {
+          name: 'stop',
+          summary: 'stop it; the data stays',
+          load: async () => (await import('./commands/embedded.ts')).stop,
+        },
+        {
+          name: 'reset',
+          summary: 'stop it and delete all of its data',
+          load: async () => (await import('./commands/embedded.ts')).reset,
+        },
+      ],
+    },
+    {
+      name: 'key',
+      summary: 'encryption keys',
+      commands: [
+        {
+          name: 'generate',
+          summary: 'print a new encryption key',
+          load: async () => (await import('./commands/key.ts')).generate,
+        },
+      ],
+    },
+    {
+      name: 'completion',
+      summary: 'completion script for a shell',
+      load: () => only(import('./commands/completion.ts')),
+    },
+    {
+      name: '__complete',
+      summary: 'candidates for a completion script',
+      hidden: true,
+      load: () => only(import('./commands/complete.ts')),
+    },
+  ],
+}
+
+async function only(module: Promise<{ default: AnyCommand }>): Promise<AnyCommand> {
+  return (await module).default
+}

@@ -1,0 +1,97 @@
+import type { Command } from 'commander'
+import type { FleetResult } from '../../fleet/result.ts'
+import type { CreateInput } from '../../index.ts'
+import type { Tenant } from '../../registry/tenant.ts'
+import { defineCommand, examples } from '../command.ts'
+import { CliError } from '../errors.ts'
+import { fleetExitCode } from '../exit-codes.ts'
+import { collectLabel, concurrencyOptions, type RolloutInput, readInputFile, readRollout } from '../options.ts'
+import { fleetText } from '../output/fleet.ts'
+import { clean } from '../output/sanitize.ts'
+import { facts, tenantFacts } from '../output/tenant.ts'
+import { parseTenantRows } from '../tenant-rows.ts'
+
+type Common = Pick<CreateInput, 'server' | 'labels' | 'seed' | 'ifNotExists'>
+
+type Input =
+  | { kind: 'one'; tenant: CreateInput; showUrl: boolean }
+  | { kind: 'many'; file: string; common: Common; rollout: RolloutInput }
+
+type Result = { kind: 'one'; tenant: Tenant; created: boolean; url?: string } | { kind: 'many'; fleet: FleetResult }
+
+export default defineCommand<Input, Result>({
+  configure(command) {
+    command
+      .argument('[name]', 'name of the tenant, free text')
+      .option('--slug <slug>', 'short name (default: made from the name)')
+      .option('--database <name>', 'database name (default: made from the slug)')
+      .option('--label <key=value>', 'a label (repeatable)', collectLabel)
+      .option('--server <name>', 'server to put the database on')
+      .option('--no-seed', 'do not run the seed files')
+      .option('--if-not-exists', 'succeed, and change nothing, when it is there already')
+      .option('--show-url', 'also print the connection URL, with password')
+      .option('--file <file>', 'make many, from a CSV or ndjson file; - is stdin')
+    concurrencyOptions(command)
+    examples(command, [
+      'tenantctl create acme',
+      'tenantctl create "Ácme & Söhne GmbH" --label plan=pro --if-not-exists',
+      'tenantctl create --file customers.csv --concurrency 8',
+    ])
+  },
+  read: readInput,
+  async run(input, context) {
+    if (input.kind === 'one') {
+      const tenancy = await context.tenancy()
+      const { created, ...tenant } = await tenancy.tenants.create(input.tenant, context.runOptions)
+      if (!input.showUrl) return { kind: 'one', tenant, created }
+      const url = await tenancy.tenants.url(tenant.id)
+      return { kind: 'one', tenant, created, url: url.reveal() }
+    }
+    const rows = await parseTenantRows(await readInputFile(input.file, context.io), input.file)
+    const inputs = rows.map(row => ({ ...input.common, ...row, labels: { ...input.common.labels, ...row.labels } }))
+    const tenancy = await context.tenancy()
+    const fleet = await tenancy.tenants.createMany(inputs, { ...input.rollout, ...context.runOptions })
+    return { kind: 'many', fleet }
+  },
+  json(result) {
+    if (result.kind === 'many') return result.fleet
+    return result.url === undefined ? result.tenant : { ...result.tenant, url: result.url }
+  },
+  async text(result, style) {
+    if (result.kind === 'many') return await fleetText(result.fleet, style)
+    const { tenant } = result
+    const title = result.created
+      ? `${style.good('✓')} Created ${style.bold(clean(tenant.slug))}`
+      : `${style.dim('-')} ${style.bold(clean(tenant.slug))} exists already; nothing was changed`
+    return `${title}\n${facts([...tenantFacts(tenant, style), ['url', result.url]], style)}`
+  },
+  hint(result) {
+    return result.kind === 'one' ? `connect with \`tenantctl psql ${result.tenant.slug}\`` : undefined
+  },
+  exitCode: result => (result.kind === 'many' ? fleetExitCode(result.fleet) : 0),
+})
+
+function readInput(command: Command): Input {
+  const options = command.opts()
+  const name = command.processedArgs[0] as string | undefined
+  const common: Common = {}
+  if (options.label) common.labels = options.label
+  if (options.server !== undefined) common.server = options.server
+  if (options.seed === false) common.seed = false
+  if (options.ifNotExists) common.ifNotExists = true
+
+  if (options.file !== undefined) {
+    const alone = [name === undefined ? '' : 'a name', options.slug && '--slug', options.database && '--database']
+    const clash = [...alone, options.showUrl && '--show-url'].find(Boolean)
+    if (clash) throw new CliError('USAGE', `--file makes many tenants; ${clash} is for one`)
+    return { kind: 'many', file: options.file, common, rollout: readRollout(command) }
+  }
+  if (name === undefined) {
+    const hint = 'give a name, or --file with many: `tenantctl create acme`'
+    throw new CliError('USAGE', 'the name of the tenant is missing', { hint })
+  }
+  const tenant: CreateInput = { ...common, name }
+  if (options.slug !== undefined) tenant.slug = options.slug
+  if (options.database !== undefined) tenant.database = options.database
+  return { kind: 'one', tenant, showUrl: Boolean(options.showUrl) }
+}
