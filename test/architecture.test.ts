@@ -12,12 +12,14 @@ const leaves = ['errors', 'events', 'naming', 'nearest']
 const allowed: Record<string, string[]> = {
   ...Object.fromEntries(leaves.map(leaf => [leaf, []])),
   secrets: [],
-  config: ['secrets'],
+  // A configuration file may itself import 'tenantctl': lazily, or the cycle shows below.
+  config: ['secrets', 'index'],
   postgres: ['secrets'],
   embedded: ['postgres'],
   registry: ['secrets', 'postgres', 'migrations'],
   migrations: ['postgres'],
-  seeds: ['postgres'],
+  // Files of seeds are read, loaded and run as those of migrations are.
+  seeds: ['postgres', 'migrations'],
   provisioning: ['secrets', 'postgres', 'registry', 'migrations', 'seeds'],
   fleet: ['registry'],
   connections: ['secrets', 'postgres', 'registry'],
@@ -75,7 +77,7 @@ describe('src', () => {
   test('has no cycles between folders', () => {
     const reaches = (from: string, goal: string, seen = new Set<string>()): boolean =>
       crossing.some(edge => {
-        if (edge.from !== from || seen.has(edge.target)) return false
+        if (edge.lazy || edge.from !== from || seen.has(edge.target)) return false
         return edge.target === goal || reaches(edge.target, goal, seen.add(edge.target))
       })
     expect(Object.keys(allowed).filter(name => reaches(name, name))).toEqual([])
