@@ -10,7 +10,7 @@ export function nearest(word: string, candidates: Iterable<string>, limit = 1): 
     const distance = begun ? farthest : editDistance(wanted, other, farthest)
     if (distance <= farthest) near.push({ candidate, distance })
   }
-  near.sort((a, b) => a.distance - b.distance || (a.candidate < b.candidate ? -1 : 1))
+  near.sort((a, b) => a.distance - b.distance || a.candidate.length - b.candidate.length)
   return near.slice(0, limit).map(({ candidate }) => candidate)
 }
 

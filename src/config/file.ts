@@ -1,12 +1,15 @@
 import { type Stats, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { basename, dirname, join, relative, resolve } from 'node:path'
+import { basename, dirname, extname, join, relative, resolve } from 'node:path'
 import { isTenancyError, TenancyError } from '../errors.ts'
 import { type ResolvedConfig, withServer } from './config.ts'
 import { locateJsonError } from './json.ts'
 import { configInvalid, validateConfig } from './validate.ts'
 
 const fileNames = ['ts', 'mts', 'js', 'mjs', 'json'].map(extension => `tenantctl.config.${extension}`)
+
+/** The file's import of us, not one of ours: src/index.ts in the checkout, dist/index.js in the package. */
+const ourDoor = new URL(`../index${extname(import.meta.url)}`, import.meta.url).href
 
 /**
  * Finds `tenantctl.config.*` in `cwd` (by default the working folder) or the nearest folder above it, or takes `file`,
@@ -62,7 +65,7 @@ async function importCode(file: string, place: string): Promise<unknown> {
   const { createJiti } = await import('jiti')
   const jiti = createJiti(file, {
     // `import { defineConfig } from 'tenantctl'` is us, also where the project has no copy of its own (npx, npm i -g).
-    virtualModules: { tenantctl: await import('../index.ts') },
+    virtualModules: { tenantctl: await import(ourDoor) },
     // A stale module must not outlive an edit of its file, nor stay in a process that lives long.
     moduleCache: false,
     fsCache: compileCache(dirname(file)),

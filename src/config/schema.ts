@@ -104,8 +104,11 @@ export function checkConfig(input: unknown): { config: WrittenConfig } | { probl
     ...(result.issues ?? []).map(issue => {
       const path = (issue.path ?? []).map(item => item.key as string | number)
       const last = issue.path?.at(-1)
-      const found = last?.origin === 'key' ? last.key : last ? last.value : input
-      return line(path, expectation(issue, input), found)
+      // A server's name: what is wrong is the key, not what stands under it.
+      if (last?.origin === 'key' && issue.received !== 'undefined') {
+        return `${formatPath(path)}: expected ${issue.message}, found ${JSON.stringify(last.key)}`
+      }
+      return line(path, expectation(issue), last ? last.value : input)
     }),
   ]
   return problems.length > 0 ? { problems } : { config: result.output as WrittenConfig }
@@ -121,10 +124,9 @@ export function formatPath(path: readonly (string | number)[]): string {
   return path.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('')
 }
 
-// A key that is required and absent is told in the words of its object; say what the key itself wants.
-function expectation(issue: v.BaseIssue<unknown>, input: unknown): string {
-  if (issue.kind !== 'schema' || issue.type !== 'object' || issue.received !== 'undefined') return issue.message
-  return issue.path && issue.path.length > 0 && input !== undefined ? 'a URL' : issue.message
+/** valibot tells an absent key in the words of the object around it; the only key that is ever required is `url`. */
+function expectation(issue: v.BaseIssue<unknown>): string {
+  return issue.type === 'object' && issue.path?.at(-1)?.origin === 'key' ? 'a URL' : issue.message
 }
 
 const secretive = new Set<unknown>(['registry', 'servers', 'encryption'])
