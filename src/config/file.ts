@@ -1,4 +1,4 @@
-import { type Stats, statSync } from 'node:fs'
+import { mkdirSync, type Stats, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, extname, join, relative, resolve } from 'node:path'
 import { isTenancyError, TenancyError } from '../errors.ts'
@@ -80,10 +80,18 @@ async function importCode(file: string, place: string): Promise<unknown> {
   return module.default
 }
 
-/** Compiling takes longer than running; jiti's own place for the results, in the shared /tmp, could be written by others. */
+/** Compiling takes longer than all the rest. jiti would keep the results in the /tmp that others may write to. */
 function compileCache(directory: string): string | false {
   const modules = join(directory, 'node_modules')
-  return statsOf(modules)?.isDirectory() ? join(modules, '.cache', 'tenantctl') : false
+  const cache = join(modules, '.cache', 'tenantctl')
+  if (!statsOf(modules)?.isDirectory()) return false
+  try {
+    // Private, since a configuration with a password in it is copied there.
+    mkdirSync(cache, { recursive: true, mode: 0o700 })
+    return cache
+  } catch {
+    return false
+  }
 }
 
 function parseJson(text: string, place: string): unknown {

@@ -94,10 +94,8 @@ export const configSchema = v.object(
   'an object',
 )
 
-export type WrittenConfig = v.InferOutput<typeof configSchema>
-
 /** Whatever is wrong with a configuration: one line for each, with the key's path and never a secret's value. */
-export function checkConfig(input: unknown): { config: WrittenConfig } | { problems: string[] } {
+export function checkConfig(input: unknown): { config: TenancyConfig } | { problems: string[] } {
   const result = v.safeParse(configSchema, input)
   const problems = [
     ...unknownKeys(configSchema, input, []),
@@ -111,7 +109,7 @@ export function checkConfig(input: unknown): { config: WrittenConfig } | { probl
       return line(path, expectation(issue), last ? last.value : input)
     }),
   ]
-  return problems.length > 0 ? { problems } : { config: result.output as WrittenConfig }
+  return problems.length > 0 || !result.success ? { problems } : { config: result.output }
 }
 
 /** `migrations.lockTimeout: expected a duration, found "soon"` */

@@ -1,10 +1,10 @@
 import { resolve } from 'node:path'
 import { isTenancyError, TenancyError } from '../errors.ts'
 import { Secret } from '../secrets/secret.ts'
-import type { RegistryConfig, ValidConfig } from './config.ts'
+import type { RegistryConfig, TenancyConfig, ValidConfig } from './config.ts'
 import { parseDuration } from './duration.ts'
 import { parseEncryptionKey } from './keys.ts'
-import { checkConfig, type WrittenConfig } from './schema.ts'
+import { checkConfig } from './schema.ts'
 import { completeUrl, type UrlContext, UrlProblem, urlExpected } from './url.ts'
 
 /** Names of databases that a URL may leave out. */
@@ -58,7 +58,7 @@ export function configInvalid(problems: string[], facts: { hint?: string; cause?
 }
 
 function fillIn(
-  written: WrittenConfig,
+  written: TenancyConfig,
   { directory }: ConfigBase,
   url: (key: string, written: string | Secret, database: string) => Secret,
 ): ValidConfig {
@@ -103,7 +103,7 @@ function fillIn(
 }
 
 function registry(
-  { registry }: WrittenConfig,
+  { registry }: TenancyConfig,
   embeddedDirectory: string,
   url: (key: string, written: string | Secret, database: string) => Secret,
 ): RegistryConfig | null {
@@ -112,7 +112,7 @@ function registry(
   return { kind: 'url', url: url('registry.url', registry.url, registryDatabase) }
 }
 
-function encryptionKeys({ encryption }: WrittenConfig, place: string): Secret[] {
+function encryptionKeys({ encryption }: TenancyConfig, place: string): Secret[] {
   const problems: TenancyError[] = []
   const keys = (encryption?.keys ?? []).flatMap((key, index) => {
     try {

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, existsSync, mkdirSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { findConfigFile, importConfigFile, loadConfig } from '../../src/config/file.ts'
@@ -69,7 +69,7 @@ describe('a configuration file', () => {
     const directory = folder({ 'tenantctl.config.ts': text('one') })
     const file = join(directory, 'tenantctl.config.ts')
     expect(await importConfigFile(file, 'x')).toEqual({ seeds: { directory: 'one' } })
-    await import('node:fs/promises').then(fs => fs.writeFile(file, text('two')))
+    writeFileSync(file, text('two'))
     expect(await importConfigFile(file, 'x')).toEqual({ seeds: { directory: 'two' } })
   })
 
@@ -80,7 +80,7 @@ describe('a configuration file', () => {
     })
     for (const _again of [1, 2])
       expect(await importConfigFile(join(directory, 'tenantctl.config.ts'), 'x')).toEqual(embedded)
-    expect(existsSync(join(directory, 'node_modules/.cache/tenantctl'))).toBe(true)
+    expect(statSync(join(directory, 'node_modules/.cache/tenantctl')).mode & 0o777).toBe(0o700)
   })
 
   it.each([
