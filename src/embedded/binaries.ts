@@ -135,13 +135,13 @@ async function copyBinaries(native: string, place: string): Promise<string> {
         filter: wanted,
       }).catch(missing)
     }
-    await makeLinks(temporary)
     for (const entry of await readdir(temporary, { recursive: true, withFileTypes: true })) {
       if (entry.isSymbolicLink()) continue
       const program = entry.isDirectory() || entry.parentPath === join(temporary, 'bin')
       await chmod(join(entry.parentPath, entry.name), program ? 0o755 : 0o644)
     }
     await chmod(temporary, 0o755)
+    await makeLinks(temporary) // after chmod: a read-only folder was copied as such
     await rename(temporary, copy)
   } catch (error) {
     await removeTree(temporary, null).catch(() => {})
