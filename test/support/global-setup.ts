@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type {} from 'vitest'
 import type { TestProject } from 'vitest/node'
 import { sql } from './client.ts'
-import { startServer } from './servers.ts'
+import { removeAbandoned, startServer } from './servers.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -59,6 +59,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     removeFolder()
     if (keep) console.info(`PostgreSQL ${major} left running: ${superUrl} (pid ${server.pid}, ${server.directory})`)
     else await server.remove()
+    await removeAbandoned()
   }
 }
 

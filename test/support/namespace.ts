@@ -59,8 +59,8 @@ export interface Session {
 export interface NamespaceOptions {
   /** Rights of the namespace's admin. Default `plain`: LOGIN CREATEDB CREATEROLE, as managed services have it. */
   admin?: 'plain' | 'superuser'
-  /** Another server than the run's, as superuser: `{ server: () => server.superUrl }` once it was started in beforeAll. */
-  server?: () => string
+  /** Another server than the run's, started in a `beforeAll` that stands before this call. */
+  server?: () => { superUrl: string; major: number }
   /** For tests that leave sessions open on purpose. */
   allowSessions?: boolean
 }
@@ -73,7 +73,7 @@ export function useNamespace(options: NamespaceOptions = {}): Namespace {
   const run = inject('server')
   const prefix = `t${randomBytes(4).toString('hex').slice(0, 7)}`
   const admin = { user: `${prefix}_admin`, password: randomBytes(12).toString('hex') }
-  const superUrl = () => options.server?.() ?? run.superUrl
+  const superUrl = () => (options.server?.() ?? run).superUrl
   const directory = mkdtempSync(join(tmpdir(), `${prefix}-`))
   const encryptionKey = randomBytes(32).toString('base64')
   const tracked: { close(): Promise<void> }[] = []
@@ -91,7 +91,9 @@ export function useNamespace(options: NamespaceOptions = {}): Namespace {
     get registryUrl() {
       return urlWith(superUrl(), { ...admin, database: `${prefix}_registry` })
     },
-    major: run.major,
+    get major() {
+      return (options.server?.() ?? run).major
+    },
     encryptionKey,
     directory,
     migrationsDirectory: join(directory, 'migrations'),

@@ -247,8 +247,8 @@ async function hydrateSymlinks(module: string): Promise<void> {
   await promisify(execFile)(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: module })
 }
 
-/** Stops and deletes servers of runs that were killed. */
-async function removeAbandoned(): Promise<void> {
+/** Stops and deletes servers of processes that ended without doing so. */
+export async function removeAbandoned(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     if (!name.startsWith(prefix)) continue
     const directory = join(tmpdir(), name)
