@@ -24,6 +24,8 @@ export interface MigrateOptions {
   schema?: string
   /** Slug, for events and messages. */
   tenant: string
+  /** Called under the lock when there is something to do, before anything is done. */
+  beforeFirst?: ((plan: readonly Migration[], from: string | null) => Promise<void>) | undefined
   signal?: AbortSignal | undefined
   onEvent?: Listener | undefined
 }
@@ -49,18 +51,7 @@ export async function migrateDatabase(
   migrations: readonly Migration[],
   options: MigrateOptions,
 ): Promise<MigrateResult> {
-  await refusePooler(client)
-  const lock = {
-    timeoutMs: options.waitMs,
-    signal: options.signal,
-    onWait: () => notify(options.onEvent, { event: 'waiting', tenant: options.tenant, reason: 'another run migrates it' }),
-    onTimeout: () =>
-      new TenancyError('TENANT_LOCKED', 'another run is migrating this database', {
-        tenant: options.tenant,
-        hint: 'wait for it to finish, then run the same command again',
-      }),
-  }
-  return withAdvisoryLock(client, lockKey('migrate'), lock, async () => {
+  return withDatabaseLock(client, options, async () => {
     const history = new MigrationHistory(client, options.schema)
     const before = await history.read()
     const plan = options.rollback
@@ -68,6 +59,7 @@ export async function migrateDatabase(
       : planUp(migrations, before, options.to)
     const result = { from: before.at(-1)?.name ?? null, ran: [] as string[] }
     if (plan.length > 0) {
+      await options.beforeFirst?.(plan, result.from)
       if (before.length === 0) await history.ensureTables()
       await waitForKnexLock(client, history, options)
       await Promise.all(plan.map(migration => (migration.sql ? undefined : migration.load())))
@@ -81,6 +73,28 @@ export async function migrateDatabase(
     const after = applyPlan(before, result.ran, options.rollback !== undefined)
     return { ...result, to: after.at(-1) ?? null, applied: after }
   })
+}
+
+/** One run at a time changes a database, by migrations or seeds; the others wait. */
+export async function withDatabaseLock<T>(
+  client: Client,
+  options: Pick<MigrateOptions, 'tenant' | 'waitMs' | 'signal' | 'onEvent'>,
+  work: () => Promise<T>,
+): Promise<T> {
+  await refusePooler(client)
+  const { tenant } = options
+  const wait = {
+    timeoutMs: options.waitMs,
+    signal: options.signal,
+    onWait: () =>
+      notify(options.onEvent, { event: 'waiting', tenant, reason: 'another run is at work in its database' }),
+    onTimeout: () =>
+      new TenancyError('TENANT_LOCKED', 'another run is at work in this database', {
+        tenant,
+        hint: '"tenantctl operations" shows which; wait for it, then run the same command again',
+      }),
+  }
+  return withAdvisoryLock(client, lockKey('migrate'), wait, work)
 }
 
 interface Run {
@@ -201,7 +215,8 @@ function applyPlan(before: AppliedMigration[], ran: string[], rollback: boolean)
  */
 async function refusePooler(client: Client): Promise<void> {
   const backend = async () =>
-    (await query<{ pid: number }>(client, 'asking for the backend', 'SELECT pg_catalog.pg_backend_pid() AS pid'))[0]?.pid
+    (await query<{ pid: number }>(client, 'asking for the backend', 'SELECT pg_catalog.pg_backend_pid() AS pid'))[0]
+      ?.pid
   const first = await backend()
   if (first === (client as unknown as { processID: number }).processID) return
   for (let attempt = 0; attempt < 5; attempt += 1) {
@@ -219,4 +234,3 @@ function noWayBack(migration: Migration): TenancyError {
     hint: migration.sql ? 'add "-- migrate:down" and what undoes it' : 'export a function "down"',
   })
 }
-

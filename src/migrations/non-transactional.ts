@@ -124,10 +124,12 @@ class ScriptProgress {
         { migration: file, hint: `restore the file as it was, or finish by hand and DELETE FROM ${this.#table}` },
       )
     }
-    await query(this.client, 'recording the start of the migration', `UPDATE ${this.#table} SET checksum = $2 WHERE name = $1`, [
-      name,
-      checksum,
-    ])
+    await query(
+      this.client,
+      'recording the start of the migration',
+      `UPDATE ${this.#table} SET checksum = $2 WHERE name = $1`,
+      [name, checksum],
+    )
     return row.statements_done
   }
 

@@ -3,7 +3,11 @@ import type { AppliedMigration } from './history.ts'
 import { findMigration, type Migration, withoutExtension } from './source.ts'
 
 /** Migrations that are not applied yet, in the order in which they run; up to and including `to`. */
-export function planUp(migrations: readonly Migration[], applied: readonly AppliedMigration[], to?: string): Migration[] {
+export function planUp(
+  migrations: readonly Migration[],
+  applied: readonly AppliedMigration[],
+  to?: string,
+): Migration[] {
   refuseMissing(migrations, applied)
   const done = new Set(applied.map(each => each.name))
   const until = to === undefined ? migrations.length : migrations.indexOf(findMigration(migrations, to)) + 1

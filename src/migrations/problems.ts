@@ -9,7 +9,13 @@ import { lineOf } from './sql-file.ts'
 import type { Statement } from './sql-lexer.ts'
 
 /** Not the file's fault: these keep their own code. */
-const circumstances: ErrorCode[] = ['CONNECTION_FAILED', 'OUT_OF_RESOURCES', 'LOCK_TIMEOUT', 'STATEMENT_TIMEOUT', 'ABORTED']
+const circumstances: ErrorCode[] = [
+  'CONNECTION_FAILED',
+  'OUT_OF_RESOURCES',
+  'LOCK_TIMEOUT',
+  'STATEMENT_TIMEOUT',
+  'ABORTED',
+]
 
 /** The error of a migration or seed: file, line, PostgreSQL's message, what to do next. */
 export async function describeFailure(
@@ -17,7 +23,8 @@ export async function describeFailure(
   file: string,
   options: { statement?: Statement | undefined; client?: Client; code?: ErrorCode } = {},
 ): Promise<TenancyError> {
-  if (isTenancyError(error) && error.code !== 'QUERY_FAILED') return nameBlockers(error.with({ migration: file }), options.client)
+  if (isTenancyError(error) && error.code !== 'QUERY_FAILED')
+    return nameBlockers(error.with({ migration: file }), options.client)
   const { message, position } = error as Error & { position?: string }
   const { statement } = options
   const line = statement && lineOf(statement.text, statement.line, Number(position ?? 1))
@@ -44,7 +51,14 @@ function isConnectionLost(message: string): boolean {
 async function nameBlockers(failure: TenancyError, client: Client | undefined): Promise<TenancyError> {
   if (failure.code !== 'LOCK_TIMEOUT' || failure.hint !== undefined || client === undefined) return failure
   try {
-    const blockers = await query<{ pid: number; role: string; application: string; state: string; since: string; relation: string }>(
+    const blockers = await query<{
+      pid: number
+      role: string
+      application: string
+      state: string
+      since: string
+      relation: string
+    }>(
       client,
       'looking for blocking sessions',
       `SELECT DISTINCT ON (a.xact_start, a.pid) a.pid, a.usename::text AS role, a.application_name AS application, a.state,
@@ -56,7 +70,8 @@ async function nameBlockers(failure: TenancyError, client: Client | undefined): 
     )
     if (blockers.length === 0) return failure
     const list = blockers.map(
-      each => `pid ${each.pid} (${each.role}${each.application ? `, ${each.application}` : ''}, ${each.state ?? 'active'} since ${each.since} UTC, on ${each.relation})`,
+      each =>
+        `pid ${each.pid} (${each.role}${each.application ? `, ${each.application}` : ''}, ${each.state ?? 'active'} since ${each.since} UTC, on ${each.relation})`,
     )
     return failure.with({ hint: `held by ${list.join('; ')}` })
   } catch {

@@ -37,7 +37,10 @@ const scripts = /\.(sql|js|mjs|ts|mts)$/
 const declarations = /\.d\.m?ts$/
 
 /** Reads a folder of migrations in name order. Throws `MIGRATIONS_INVALID` for what cannot be used. */
-export async function readMigrations(directory: string, options: { mayBeMissing?: boolean } = {}): Promise<Migration[]> {
+export async function readMigrations(
+  directory: string,
+  options: { mayBeMissing?: boolean } = {},
+): Promise<Migration[]> {
   const files = await listScripts(directory, 'migrations', options.mayBeMissing ?? false)
   const misnamed = files.find(file => !/^\d+[_-]?.*/.test(file))
   if (misnamed) {
@@ -87,7 +90,13 @@ export function findMigration<T extends { name: string }>(migrations: readonly T
   const found = migrations.find(migration => migration.name === withoutExtension(name))
   if (found) return found
   throw new TenancyError('MIGRATION_NOT_FOUND', `there is no migration "${name}"`, {
-    hint: migrations.length > 0 ? `the last ones are: ${migrations.slice(-3).map(each => each.name).join(', ')}` : undefined,
+    hint:
+      migrations.length > 0
+        ? `the last ones are: ${migrations
+            .slice(-3)
+            .map(each => each.name)
+            .join(', ')}`
+        : undefined,
   })
 }
 
@@ -104,7 +113,9 @@ async function listScripts(directory: string, what: string, mayBeMissing: boolea
     .map(entry => entry.name)
     .filter(name => scripts.test(name) && !declarations.test(name))
     .sort()
-  const twin = files.find((file, index) => files.findIndex(other => withoutExtension(other) === withoutExtension(file)) < index)
+  const twin = files.find(
+    (file, index) => files.findIndex(other => withoutExtension(other) === withoutExtension(file)) < index,
+  )
   if (twin) {
     throw new TenancyError('MIGRATIONS_INVALID', `${directory} holds ${withoutExtension(twin)} more than once`, {
       migration: twin,
@@ -145,7 +156,10 @@ async function importModule(path: string, file: string): Promise<Record<string, 
     return typeof fallback === 'object' && fallback !== null ? { ...fallback, ...named } : named
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
-    throw new TenancyError('MIGRATIONS_INVALID', `${file} cannot be loaded: ${message}`, { migration: file, cause: error })
+    throw new TenancyError('MIGRATIONS_INVALID', `${file} cannot be loaded: ${message}`, {
+      migration: file,
+      cause: error,
+    })
   }
 }
 

@@ -26,9 +26,7 @@ export function parseSqlMigration(file: string, content: string): SqlMigration {
   const marker = downMarker.exec(sql)
   const upText = marker ? sql.slice(0, marker.index) : sql
   const up = parseScript(file, upText, 1, transactional)
-  const down = marker
-    ? parseScript(file, sql.slice(marker.index), upText.split('\n').length, transactional)
-    : undefined
+  const down = marker ? parseScript(file, sql.slice(marker.index), upText.split('\n').length, transactional) : undefined
   return { up, down, transactional }
 }
 

@@ -26,7 +26,9 @@ export function splitStatements(sql: string, firstLine = 1): Statement[] {
 
   const lineAt = (offset: number) => firstLine + countLines(sql, offset)
   const unclosed = (what: string, offset: number): never => {
-    throw new TenancyError('MIGRATIONS_INVALID', `line ${lineAt(offset)}: ${what} is not closed`, { line: lineAt(offset) })
+    throw new TenancyError('MIGRATIONS_INVALID', `line ${lineAt(offset)}: ${what} is not closed`, {
+      line: lineAt(offset),
+    })
   }
   const finish = (end: number) => {
     if (start >= 0) statements.push({ text: sql.slice(start, end).trimEnd(), line: lineAt(start), words })

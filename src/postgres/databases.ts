@@ -137,11 +137,7 @@ export async function endSessions(client: Client, database: string): Promise<voi
 
 /** Drops a database and ends what sessions are left in it. FORCE does nothing about prepared transactions and slots. */
 export async function dropDatabase(client: Client, name: string): Promise<void> {
-  await query(
-    client,
-    `dropping database "${name}"`,
-    `DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`,
-  )
+  await query(client, `dropping database "${name}"`, `DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`)
 }
 
 /** Bytes on disk, or null where the role may not ask. */

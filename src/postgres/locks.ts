@@ -16,7 +16,11 @@ export interface LockWait {
 
 /** A 64-bit advisory lock key (manual, 13.3.5), as text. */
 export function lockKey(...parts: string[]): string {
-  return createHash('sha256').update(['tenantctl', ...parts].join('\0')).digest().readBigInt64BE().toString()
+  return createHash('sha256')
+    .update(['tenantctl', ...parts].join('\0'))
+    .digest()
+    .readBigInt64BE()
+    .toString()
 }
 
 /**

@@ -38,7 +38,9 @@ const network = new Set([
 export function sqlstateOf(error: unknown): string | undefined {
   if (isTenancyError(error)) return error.sqlstate
   const code = (error as { code?: unknown } | null)?.code
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && (error as { severity?: unknown }).severity !== undefined
+  return typeof code === 'string' &&
+    /^[0-9A-Z]{5}$/.test(code) &&
+    (error as { severity?: unknown }).severity !== undefined
     ? code
     : undefined
 }
@@ -68,10 +70,17 @@ export function toTenancyError(error: unknown, doing: string, facts: ErrorFacts 
     })
   }
   if (message.startsWith('SASL')) {
-    return new TenancyError('AUTHENTICATION_FAILED', `${doing}: ${message.replace(/^SASL: /, '')}`, { ...facts, cause: error })
+    return new TenancyError('AUTHENTICATION_FAILED', `${doing}: ${message.replace(/^SASL: /, '')}`, {
+      ...facts,
+      cause: error,
+    })
   }
-  if (network.has(code ?? '') || /connection terminated|timeout expired|not queryable|connection error/i.test(message)) {
-    const nested = error instanceof AggregateError ? error.errors.map((each: Error) => each.message).join('; ') : message
+  if (
+    network.has(code ?? '') ||
+    /connection terminated|timeout expired|not queryable|connection error/i.test(message)
+  ) {
+    const nested =
+      error instanceof AggregateError ? error.errors.map((each: Error) => each.message).join('; ') : message
     return new TenancyError('CONNECTION_FAILED', `${doing}: ${nested}`, {
       hint: 'is the server running, and do host and port match?',
       ...facts,

@@ -25,7 +25,8 @@ export function generateEncryptionKey(): string {
 export function keyRing(keys: readonly Secret[]): Cipher {
   const ring = keys.map(key => {
     const bytes = Buffer.from(key.reveal(), 'base64')
-    if (bytes.length !== 32) throw new TenancyError('ENCRYPTION_KEY_INVALID', 'an encryption key is not 32 bytes in base64')
+    if (bytes.length !== 32)
+      throw new TenancyError('ENCRYPTION_KEY_INVALID', 'an encryption key is not 32 bytes in base64')
     return { id: keyId(bytes), bytes }
   })
   return {
@@ -43,9 +44,13 @@ export function keyRing(keys: readonly Secret[]): Cipher {
       const [valueVersion, id = '', payload = ''] = sealed.split('.')
       const key = ring.find(each => each.id === id)
       if (valueVersion !== version || !key) {
-        throw new TenancyError('DECRYPTION_FAILED', `a password was sealed with key ${id}, which is not among the keys given`, {
-          hint: 'add the old key to encryption.keys, after the current one',
-        })
+        throw new TenancyError(
+          'DECRYPTION_FAILED',
+          `a password was sealed with key ${id}, which is not among the keys given`,
+          {
+            hint: 'add the old key to encryption.keys, after the current one',
+          },
+        )
       }
       const bytes = Buffer.from(payload, 'base64url')
       try {
@@ -75,7 +80,11 @@ function additionalData(id: string, context: string): Buffer {
 }
 
 function keyMissing(): TenancyError {
-  return new TenancyError('ENCRYPTION_KEY_MISSING', 'no encryption key is configured, and passwords are never stored in clear', {
-    hint: 'export TENANTCTL_ENCRYPTION_KEY="$(tenantctl key generate)" and keep it as safe as the database itself',
-  })
+  return new TenancyError(
+    'ENCRYPTION_KEY_MISSING',
+    'no encryption key is configured, and passwords are never stored in clear',
+    {
+      hint: 'export TENANTCTL_ENCRYPTION_KEY="$(tenantctl key generate)" and keep it as safe as the database itself',
+    },
+  )
 }

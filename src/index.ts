@@ -1,0 +1,29 @@
+export { type Duration, defineConfig, type ResolvedConfig, type TenancyConfig } from './config/config.ts'
+export { parseDuration } from './config/duration.ts'
+export { loadConfig } from './config/file.ts'
+export type { Setting } from './config/settings.ts'
+export { effectiveSettings, resolveConfig } from './config/sources.ts'
+export { type EmbeddedServer, type EmbeddedStatus, embeddedServer } from './embedded/server.ts'
+export {
+  asTenancyError,
+  type ErrorCode,
+  type ErrorReport,
+  errorCodes,
+  isTenancyError,
+  TenancyError,
+} from './errors.ts'
+export type { FleetCommand, Listener, TenancyEvent } from './events.ts'
+export type { FleetResult, TenantOutcome } from './fleet/result.ts'
+export type { RolloutOptions } from './fleet/rollout.ts'
+export type { Selection, TenantFilter } from './fleet/selection.ts'
+export type { CreatedTenant, CreateInput, RunOptions } from './provisioning/create.ts'
+export type { Operation, OperationKind, OperationStep } from './registry/operation.ts'
+export type { OperationFilter } from './registry/operation-journal.ts'
+export type { Labels, Tenant, TenantStatus } from './registry/tenant.ts'
+export { generateEncryptionKey } from './secrets/cipher.ts'
+export { Secret } from './secrets/secret.ts'
+export type { FleetOptions } from './tenancy/fleet.ts'
+export type { MigrateOptions, PendingPlan } from './tenancy/migrations.ts'
+export type { SeedOptions } from './tenancy/seeds.ts'
+export { createTenancy, type Tenancy } from './tenancy/tenancy.ts'
+export type { ConnectionInfo, DropOptions, ListOptions, SizedTenant, TenantDetails } from './tenancy/tenants.ts'

@@ -1,0 +1,156 @@
+import { v4 as uuid } from 'uuid'
+import { isTenancyError, TenancyError } from '../errors.ts'
+import type { Listener } from '../events.ts'
+import { checkDatabaseName, checkName, checkSlug, databaseName, roleName, slugify } from '../naming.ts'
+import { hostAndPort } from '../postgres/address.ts'
+import { withAdmin } from '../postgres/connect.ts'
+import { findDatabase } from '../postgres/databases.ts'
+import { findRole } from '../postgres/roles.ts'
+import { adminFacts } from '../postgres/server.ts'
+import { defaultServer } from '../registry/servers.ts'
+import type { Labels, Tenant } from '../registry/tenant.ts'
+import type { NewTenant } from '../registry/tenant-registry.ts'
+import { generatePassword } from '../secrets/password.ts'
+import { runOperation } from './operation.ts'
+import type { ProvisioningParts } from './parts.ts'
+import { applySteps } from './step.ts'
+import { databaseExists, provisioningSteps, roleExists } from './steps.ts'
+
+export interface CreateInput {
+  /** Free text, at most 200 characters. */
+  name: string
+  /** Default: made from the name. */
+  slug?: string | undefined
+  /** Name of the database and of the role. Default: by `naming` of the configuration. */
+  database?: string | undefined
+  labels?: Labels | undefined
+  /** Default: `default`. */
+  server?: string | undefined
+  /** Whether to run the seeds. Default: true. */
+  seed?: boolean | undefined
+  /** Return a tenant that is there and active instead of throwing `TENANT_EXISTS`. Default: false. */
+  ifNotExists?: boolean | undefined
+}
+
+export interface RunOptions {
+  /** Cancels running statements; what is done by then stands in the journal. */
+  signal?: AbortSignal | undefined
+  onEvent?: Listener | undefined
+}
+
+export type CreatedTenant = Tenant & { created: boolean }
+
+/**
+ * Makes a tenant: reserves its row, then runs the steps. A tenant that an earlier run left half-made is finished.
+ * Nothing is undone when a step fails: the journal tells how far it got, and another `create`, or a `drop`, goes on
+ * from there.
+ */
+export async function createTenant(
+  parts: ProvisioningParts,
+  input: CreateInput,
+  options: RunOptions,
+): Promise<CreatedTenant> {
+  const wanted = await describeTenant(parts, input)
+  const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserve(parts, wanted, options))
+  if (tenant.status !== 'active') return finishTenant(parts, tenant, { seed: input.seed ?? true }, options)
+  return existing(tenant, input)
+}
+
+/** Runs the steps of a tenant whose row is there. */
+export async function finishTenant(
+  parts: ProvisioningParts,
+  tenant: Tenant,
+  input: { seed: boolean },
+  options: RunOptions,
+): Promise<CreatedTenant> {
+  refuseUnlessHalfMade(tenant)
+  const made = await runOperation(parts, 'create', tenant, { ...options, parameters: input }, async context => {
+    // Under the lock: meanwhile another run may have finished it, or dropped it.
+    refuseUnlessHalfMade(context.tenant)
+    await applySteps(provisioningSteps, { ...context, seed: input.seed })
+  }).catch(async error => {
+    throw await recordFailure(parts, tenant, error)
+  })
+  return { ...(await parts.registry.get(made.id)), created: true }
+}
+
+async function describeTenant(parts: ProvisioningParts, input: CreateInput): Promise<NewTenant> {
+  const { naming } = parts.config
+  const name = checkName(input.name)
+  const slug = input.slug === undefined ? await slugify(name, naming) : await checkSlug(input.slug, naming)
+  const id = uuid()
+  const database =
+    input.database === undefined ? databaseName({ slug, id, name }, naming) : checkDatabaseName(input.database)
+  const server = input.server ?? defaultServer
+  parts.servers.admin(server)
+  const labels = input.labels ?? {}
+  return { id, slug, name, server, database, username: roleName(database), password: generatePassword(), labels }
+}
+
+/** Looks for what is in the way first, so that a plain clash of names leaves nothing half-made behind. */
+async function reserve(parts: ProvisioningParts, wanted: NewTenant, options: RunOptions): Promise<Tenant> {
+  // A file that cannot be read must not leave a half-made tenant either.
+  await Promise.all([parts.migrations(), parts.seeds()])
+  const address = parts.servers.admin(wanted.server)
+  const doing = `connecting to server "${wanted.server}" at ${hostAndPort(address)} as ${address.user}`
+  await withAdmin(address, { signal: options.signal, doing }, async admin => {
+    const facts = await adminFacts(admin)
+    if (!facts.createdb || !facts.createrole) {
+      throw new TenancyError('PRIVILEGES_INSUFFICIENT', `role "${facts.user}" may not create databases and roles`, {
+        hint: `ALTER ROLE "${facts.user}" CREATEDB CREATEROLE;`,
+      })
+    }
+    const database = await findDatabase(admin, wanted.database)
+    if (database) throw databaseExists(wanted.database, database.owner)
+    if (await findRole(admin, wanted.username)) throw roleExists(wanted.username)
+  }).catch(error => {
+    throw isTenancyError(error) ? error.with({ tenant: wanted.slug }) : error
+  })
+  try {
+    return await parts.registry.reserve(wanted)
+  } catch (error) {
+    // Another run reserved the same slug a moment ago: look again.
+    const other = isTenancyError(error) && error.code === 'TENANT_EXISTS' && (await parts.registry.find(wanted.slug))
+    if (other) return other
+    throw error
+  }
+}
+
+function existing(tenant: Tenant, input: CreateInput): CreatedTenant {
+  if (input.ifNotExists) return { ...tenant, created: false }
+  throw alreadyExists(tenant)
+}
+
+function refuseUnlessHalfMade(tenant: Tenant): void {
+  const { slug, status } = tenant
+  if (status === 'active') throw alreadyExists(tenant)
+  if (status === 'suspended')
+    throw new TenancyError('TENANT_SUSPENDED', `tenant "${slug}" is suspended`, { tenant: slug })
+  if (status === 'dropping') {
+    throw new TenancyError('TENANT_DROPPING', `a drop of tenant "${slug}" has not finished`, {
+      tenant: slug,
+      hint: `finish it with "tenantctl drop ${slug}", then create the tenant anew`,
+    })
+  }
+}
+
+function alreadyExists({ slug, name }: Tenant): TenancyError {
+  return new TenancyError('TENANT_EXISTS', `there is a tenant "${slug}" already (${name})`, {
+    tenant: slug,
+    hint: 'choose another --slug, or say --if-not-exists if that is the one you mean',
+  })
+}
+
+/** The status tells those who look; the registry may be what failed, and then the journal tells. */
+async function recordFailure(parts: ProvisioningParts, tenant: Tenant, error: unknown): Promise<unknown> {
+  if (!isTenancyError(error) || error.step === undefined) return error
+  await parts.registry.markFailed(tenant.id).catch(() => undefined)
+  const next = `"tenantctl create ${tenant.slug}" goes on from there, "tenantctl drop ${tenant.slug}" removes what there is`
+  const { code, message, ...facts } = error
+  return new TenancyError(code, message, {
+    ...facts,
+    detail: error.detail,
+    hint: error.hint === undefined ? next : `${error.hint}; then ${next}`,
+    cause: error.cause,
+  })
+}

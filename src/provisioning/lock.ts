@@ -1,0 +1,51 @@
+import { TenancyError } from '../errors.ts'
+import { type Listener, notify } from '../events.ts'
+import { hostAndPort } from '../postgres/address.ts'
+import { type Client, withAdmin } from '../postgres/connect.ts'
+import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
+import type { RunningOperation } from '../registry/operation-journal.ts'
+import type { Tenant } from '../registry/tenant.ts'
+import type { ProvisioningParts } from './parts.ts'
+
+const lockWaitMs = 30_000
+
+export interface LockOptions {
+  signal?: AbortSignal | undefined
+  onEvent?: Listener | undefined
+}
+
+/**
+ * Runs `work` with an admin session that holds the tenant's lock. The lock is held by the very session that runs the
+ * statements: a CREATE DATABASE that goes on in the server after our death keeps the lock until it has ended, so that
+ * whoever comes to recover waits for it. Throws `TENANT_LOCKED`.
+ */
+export async function withTenantLock<T>(
+  parts: ProvisioningParts,
+  tenant: Tenant,
+  options: LockOptions,
+  work: (admin: Client) => Promise<T>,
+): Promise<T> {
+  const address = parts.servers.admin(tenant.server)
+  const doing = `connecting to server "${tenant.server}" at ${hostAndPort(address)} as ${address.user}`
+  return withAdmin(address, { signal: options.signal, doing }, admin => {
+    const wait = {
+      timeoutMs: lockWaitMs,
+      signal: options.signal,
+      onWait: async () => {
+        const reason = describeHolder(await parts.journal.running(tenant.id))
+        notify(options.onEvent, { event: 'waiting', tenant: tenant.slug, reason })
+      },
+      onTimeout: async () =>
+        new TenancyError('TENANT_LOCKED', describeHolder(await parts.journal.running(tenant.id)), {
+          tenant: tenant.slug,
+          hint: 'wait for it to finish, then run the same command again; the lock ends with its holder',
+        }),
+    }
+    return withAdvisoryLock(admin, lockKey('tenant', parts.registryId, tenant.id), wait, () => work(admin))
+  })
+}
+
+function describeHolder(operation: RunningOperation | undefined): string {
+  if (!operation) return 'locked by another run'
+  return `locked by "${operation.kind}" of ${operation.actor} (pid ${operation.pid}) since ${operation.startedAt}`
+}

@@ -1,0 +1,17 @@
+import type { ResolvedConfig } from '../config/config.ts'
+import type { Migration, Seed } from '../migrations/source.ts'
+import type { OperationJournal } from '../registry/operation-journal.ts'
+import type { Servers } from '../registry/servers.ts'
+import type { TenantRegistry } from '../registry/tenant-registry.ts'
+
+/** What provisioning is made of; built once in tenancy.ts. */
+export interface ProvisioningParts {
+  /** Tells our databases and roles from those of another registry on the same server. */
+  registryId: string
+  registry: TenantRegistry
+  journal: OperationJournal
+  servers: Servers
+  config: ResolvedConfig
+  migrations(): Promise<Migration[]>
+  seeds(): Promise<Seed[]>
+}

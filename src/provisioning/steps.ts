@@ -1,0 +1,236 @@
+import { TenancyError } from '../errors.ts'
+import { bookkeepingTimeoutMs, migrateDatabase, withDatabaseLock } from '../migrations/migrate.ts'
+import { versionOf } from '../migrations/version.ts'
+import { type Client, withAdmin, withClient } from '../postgres/connect.ts'
+import {
+  createClosedDatabase,
+  dropDatabase,
+  endSessions,
+  findDatabase,
+  grantDatabase,
+  listSessions,
+  publishDatabase,
+  setAllowConnections,
+} from '../postgres/databases.ts'
+import { createRole, dropRole, findRole, setRoleLogin } from '../postgres/roles.ts'
+import { createExtensions, hasExtensions, ownSchemaPublic } from '../postgres/schema.ts'
+import { scramVerifier } from '../postgres/scram.ts'
+import { seedDatabase, wasCommitted } from '../seeds.ts'
+import { connectionsOpen } from './conflicts.ts'
+import type { ProvisioningStep, StepContext } from './step.ts'
+
+/** The row and its password were committed together with the operation, before any step could run. */
+const reserve: ProvisioningStep = {
+  name: 'reserve',
+  isDone: async () => true,
+  apply: async () => undefined,
+  undo: ({ parts, tenant, operationId }) => parts.registry.remove(tenant.id, operationId),
+}
+
+const createTenantRole: ProvisioningStep = {
+  name: 'createRole',
+  async isDone({ admin, tenant, marker }) {
+    const role = await findRole(admin, tenant.username)
+    if (role && role.marker !== marker) throw roleExists(tenant.username)
+    // A drop that was cut off, or gave up, has taken the right to log in.
+    return role?.canLogin === true
+  },
+  async apply({ admin, adminFacts, tenant, marker, parts }) {
+    if (await findRole(admin, tenant.username)) return setRoleLogin(admin, tenant.username, true)
+    const { password } = await parts.registry.credentials(tenant)
+    const verifier = await scramVerifier(password)
+    const { connectionLimit } = parts.config.database
+    await createRole(admin, adminFacts, { name: tenant.username, verifier, marker, connectionLimit })
+  },
+  async undo({ admin, tenant, marker }) {
+    const role = await findRole(admin, tenant.username)
+    if (role?.marker === marker) await dropRole(admin, tenant.username)
+  },
+}
+
+const createTenantDatabase: ProvisioningStep = {
+  name: 'createDatabase',
+  async isDone({ admin, tenant, marker }) {
+    const database = await findDatabase(admin, tenant.database)
+    if (database && database.marker !== marker) throw databaseExists(tenant.database, database.owner)
+    return database?.invalid === false && database.allowConnections
+  },
+  async apply({ admin, tenant, marker }) {
+    const existing = await findDatabase(admin, tenant.database)
+    if (existing?.invalid) await dropDatabase(admin, tenant.database)
+    else if (existing) return setAllowConnections(admin, tenant.database, true)
+    // A name that nobody can guess: what a crash leaves behind under it is ours.
+    const temporary = temporaryName(tenant.id)
+    const leftover = await findDatabase(admin, temporary)
+    if (leftover?.invalid) await dropDatabase(admin, temporary)
+    if (!leftover || leftover.invalid) await createClosedDatabase(admin, temporary)
+    await publishDatabase(admin, temporary, { name: tenant.database, marker, connectionLimit: -1 })
+  },
+  async undo({ admin, tenant, marker }) {
+    if (await findDatabase(admin, temporaryName(tenant.id))) await dropDatabase(admin, temporaryName(tenant.id))
+    const database = await findDatabase(admin, tenant.database)
+    if (database?.marker === marker) await dropDatabase(admin, tenant.database)
+  },
+}
+
+/** Before the tenant may log in: afterwards the admin does not enter its database any more. */
+const installExtensions: ProvisioningStep = {
+  name: 'installExtensions',
+  async isDone(context) {
+    const { extensions } = context.parts.config.database
+    if (extensions.length === 0 || (await mayConnect(context))) return true
+    return insideAsAdmin(context, client => hasExtensions(client, extensions))
+  },
+  async apply(context) {
+    await insideAsAdmin(context, client => createExtensions(client, context.parts.config.database.extensions))
+  },
+  undo: async () => undefined,
+}
+
+/** Hands schema public over and lets the tenant in. */
+const grantAccess: ProvisioningStep = {
+  name: 'grantAccess',
+  isDone: mayConnect,
+  async apply(context) {
+    const { admin, adminFacts, tenant } = context
+    await insideAsAdmin(context, client => ownSchemaPublic(client, adminFacts, tenant.username))
+    await grantDatabase(admin, tenant.database, tenant.username)
+  },
+  /** Nobody comes in any more, and who is in goes. Without `force` that is taken back when somebody is in. */
+  async undo(context) {
+    const { admin, tenant, marker, force } = context
+    const role = await findRole(admin, tenant.username)
+    const database = await findDatabase(admin, tenant.database)
+    if (database?.marker === marker && !database.invalid) {
+      await setAllowConnections(admin, tenant.database, false)
+      const sessions = await listSessions(admin, tenant.database)
+      if (sessions.length > 0 && !force) {
+        await setAllowConnections(admin, tenant.database, true)
+        throw connectionsOpen(tenant, sessions)
+      }
+      await endSessions(admin, tenant.database)
+    }
+    if (role?.marker === marker) await setRoleLogin(admin, tenant.username, false)
+  },
+}
+
+/** As the tenant, over its own login: proves at the same time that it can log in. */
+const migrate: ProvisioningStep = {
+  name: 'migrate',
+  isDone: async () => false,
+  async apply(context) {
+    const { parts, tenant, signal, onEvent } = context
+    const migrations = await parts.migrations()
+    await insideAsTenant(context, async client => {
+      const { statementTimeoutMs } = parts.config.migrations
+      const result = await migrateDatabase(client, migrations, {
+        tenant: tenant.slug,
+        statementTimeoutMs,
+        waitMs: 30_000,
+        signal,
+        onEvent,
+      })
+      await parts.registry.setSchemaVersion(tenant.id, versionOf(result.applied), undefined)
+      await parts.registry.recordChecksums(migrations.filter(each => result.applied.includes(each.name)))
+    })
+  },
+  undo: async () => undefined,
+}
+
+/**
+ * Seeds run once each, also when a crash comes between a seed's COMMIT and our learning of it: its transaction id is
+ * in the journal before it commits, and the server is asked what became of it.
+ */
+const seed: ProvisioningStep = {
+  name: 'seed',
+  isDone: async ({ seed: wanted }) => !wanted,
+  async apply(context) {
+    const { parts, tenant, operationId, position, signal, onEvent } = context
+    const seeds = await parts.seeds()
+    if (seeds.length === 0) return
+    const begun = await parts.journal.notesOf(tenant.id, 'seed')
+    await insideAsTenant(context, client =>
+      withDatabaseLock(client, { tenant: tenant.slug, waitMs: 30_000, signal, onEvent }, async () => {
+        const done = new Set<string>()
+        for (const [name, id] of Object.entries(begun)) {
+          if ((await wasCommitted(client, String(id))) !== false) done.add(name)
+        }
+        await seedDatabase(
+          client,
+          seeds.filter(each => !done.has(each.name)),
+          {
+            tenant: tenant.slug,
+            statementTimeoutMs: parts.config.migrations.statementTimeoutMs,
+            beforeCommit: ({ name }, id) => parts.journal.noteOnStep(operationId, position, { [name]: id }),
+            signal,
+            onEvent,
+          },
+        )
+      }),
+    )
+  },
+  undo: async () => undefined,
+}
+
+const activate: ProvisioningStep = {
+  name: 'activate',
+  isDone: async () => false,
+  apply: ({ parts, tenant, operationId }) => parts.registry.settle(tenant.id, 'active', operationId),
+  undo: ({ parts, tenant }) => parts.registry.setStatus(tenant.id, 'dropping'),
+}
+
+/** A new tenant, from top to bottom; a drop undoes the same list from bottom to top. */
+export const provisioningSteps: readonly ProvisioningStep[] = [
+  reserve,
+  createTenantRole,
+  createTenantDatabase,
+  installExtensions,
+  grantAccess,
+  migrate,
+  seed,
+  activate,
+]
+
+export function markerOf(registryId: string, tenantId: string): string {
+  return `tenantctl ${registryId} ${tenantId}`
+}
+
+export function databaseExists(name: string, owner: string): TenancyError {
+  return new TenancyError(
+    'DATABASE_EXISTS',
+    `database "${name}" exists, belongs to "${owner}" and is not this tenant's`,
+    {
+      hint: 'choose another name with --database, or rename that database',
+    },
+  )
+}
+
+export function roleExists(name: string): TenancyError {
+  return new TenancyError('ROLE_EXISTS', `role "${name}" exists and is not this tenant's`, {
+    hint: 'choose another name with --database, or rename that role',
+  })
+}
+
+/** A database's name until it is restricted. */
+function temporaryName(tenantId: string): string {
+  return `tenantctl_new_${tenantId.replaceAll('-', '')}`
+}
+
+async function mayConnect({ admin, tenant }: StepContext): Promise<boolean> {
+  const database = await findDatabase(admin, tenant.database)
+  return database?.privileges[tenant.username]?.includes('CONNECT') ?? false
+}
+
+/** Only while the tenant has never been able to log in. */
+function insideAsAdmin<T>(context: StepContext, work: (client: Client) => Promise<T>): Promise<T> {
+  const { parts, tenant, signal } = context
+  const address = { ...parts.servers.admin(tenant.server), database: tenant.database }
+  return withAdmin(address, { signal, doing: `entering database "${tenant.database}"` }, work)
+}
+
+async function insideAsTenant<T>(context: StepContext, work: (client: Client) => Promise<T>): Promise<T> {
+  const { parts, tenant, signal } = context
+  const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant))
+  const settings = { lock_timeout: parts.config.migrations.lockTimeoutMs, statement_timeout: bookkeepingTimeoutMs }
+  return withClient(address, { settings, signal, doing: `logging in as role "${tenant.username}"` }, work)
+}

@@ -1,0 +1,135 @@
+import { readdir } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { TenancyError } from '../errors.ts'
+import { type Listener, notify } from '../events.ts'
+import { MigrationHistory } from '../migrations/history.ts'
+import { migrateDatabase } from '../migrations/migrate.ts'
+import { readMigrations } from '../migrations/source.ts'
+import { hostAndPort, type ServerAddress } from '../postgres/address.ts'
+import { type Client, withAdmin } from '../postgres/connect.ts'
+import { createClosedDatabase, dropDatabase, findDatabase, publishDatabase } from '../postgres/databases.ts'
+import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
+import { query } from '../postgres/query.ts'
+import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
+import type { RegistryConnection } from './connection.ts'
+
+const directory = fileURLToPath(new URL('../../migrations/registry/', import.meta.url))
+const schema = 'tenantctl'
+const marker = 'tenantctl registry'
+/** Databases to connect to while the registry's own is not there yet. */
+const maintenanceDatabases = ['postgres', 'template1']
+const lockWaitMs = 60_000
+
+/**
+ * Makes the registry be there and be of this version: creates its database on first use and applies the migrations it
+ * lacks, under locks. Throws `REGISTRY_TOO_NEW` when a newer tenantctl has migrated it. Returns the registry's id.
+ */
+export async function ensureRegistry(registry: RegistryConnection, onEvent?: Listener): Promise<string> {
+  const { address } = registry
+  const doing = `connecting to ${hostAndPort(address)} as ${address.user}`
+  const upgrade = () => withAdmin(address, { doing }, migrateRegistry)
+  let found: RegistryState
+  try {
+    found = await readState(registry)
+  } catch (error) {
+    const state = sqlstateOf(error)
+    if (state === sqlstate.unknownDatabase) {
+      notify(onEvent, { event: 'notice', message: `creating the registry database "${address.database}"` })
+      await createRegistryDatabase(address)
+    } else if (state !== sqlstate.undefinedTable && state !== sqlstate.invalidSchemaName) {
+      throw error
+    }
+    await upgrade()
+    return (await readState(registry)).id
+  }
+  if (await isCurrent(found.applied)) return found.id
+  await upgrade()
+  return found.id
+}
+
+interface RegistryState {
+  id: string
+  applied: string[]
+}
+
+async function readState(registry: RegistryConnection): Promise<RegistryState> {
+  const rows = await registry.query<RegistryState>(
+    'opening',
+    'SELECT r.id, ARRAY(SELECT name::text FROM tenantctl.knex_migrations ORDER BY id) AS applied FROM tenantctl.registry r',
+  )
+  return rows[0] as RegistryState
+}
+
+/** Compares names alone: the files themselves are read when one of them is to be applied. */
+async function isCurrent(applied: string[]): Promise<boolean> {
+  const files = (await readdir(directory)).filter(file => file.endsWith('.sql'))
+  const unknown = applied.filter(name => !files.includes(name))
+  if (unknown.length > 0) {
+    throw new TenancyError(
+      'REGISTRY_TOO_NEW',
+      `the registry was migrated by a newer tenantctl (${unknown.join(', ')})`,
+      {
+        hint: 'install that version, or a newer one: npm install tenantctl@latest',
+      },
+    )
+  }
+  return applied.length === files.length
+}
+
+async function migrateRegistry(client: Client): Promise<void> {
+  // The tables of the history live in the schema that the first migration makes.
+  if ((await new MigrationHistory(client, schema).read()).length === 0) await createSchema(client)
+  const waitMs = lockWaitMs
+  const migrations = await readMigrations(directory)
+  await migrateDatabase(client, migrations, { schema, tenant: 'registry', statementTimeoutMs: 0, waitMs })
+}
+
+async function createSchema(client: Client): Promise<void> {
+  try {
+    await query(client, 'creating schema tenantctl', 'CREATE SCHEMA IF NOT EXISTS tenantctl')
+  } catch (error) {
+    // IF NOT EXISTS does not hold when two do it at once; then the other has made it.
+    if (sqlstateOf(error) !== sqlstate.uniqueViolation) throw error
+  }
+}
+
+/** The database is made closed under a passing name, so that PUBLIC has never been able to connect to it. */
+async function createRegistryDatabase(address: ServerAddress): Promise<void> {
+  await withMaintenance(address, client => {
+    const wait = {
+      timeoutMs: lockWaitMs,
+      onTimeout: () => new TenancyError('TENANT_LOCKED', 'another run has been creating the registry for a minute'),
+    }
+    return withAdvisoryLock(client, lockKey('registry', address.database), wait, async () => {
+      if (await findDatabase(client, address.database)) return
+      const temporary = `tenantctl_new_${lockKey('registry database', address.database).replace('-', 'n')}`
+      const leftover = await findDatabase(client, temporary)
+      if (leftover?.allowConnections) {
+        throw new TenancyError('DATABASE_EXISTS', `database "${temporary}" is in the way`, {
+          hint: 'it does not look like one that tenantctl left behind: rename it',
+        })
+      }
+      // Nobody can have been in it, so nothing can be in it.
+      if (leftover) await dropDatabase(client, temporary)
+      await createClosedDatabase(client, temporary)
+      await publishDatabase(client, temporary, { name: address.database, marker, connectionLimit: -1 })
+    })
+  })
+}
+
+async function withMaintenance<T>(address: ServerAddress, work: (client: Client) => Promise<T>): Promise<T> {
+  let failure: unknown
+  for (const database of maintenanceDatabases) {
+    let connected = false
+    try {
+      return await withAdmin({ ...address, database }, { doing: 'creating the registry database' }, client => {
+        connected = true
+        return work(client)
+      })
+    } catch (error) {
+      if (connected) throw error
+      failure = error
+    }
+  }
+  throw failure
+}

@@ -1,0 +1,190 @@
+import { hostname, userInfo } from 'node:os'
+import { v4 as uuid } from 'uuid'
+import { asTenancyError } from '../errors.ts'
+import type { RegistryConnection, RegistryQuery } from './connection.ts'
+import type { Operation, OperationKind, OperationStatus, OperationStep } from './operation.ts'
+import type { Tenant } from './tenant.ts'
+
+/** These lock the tenant's database; all others lock the tenant itself. */
+const databaseKinds: OperationKind[] = ['migrate', 'rollback', 'seed', 'baseline']
+
+export interface OperationFilter {
+  /** Slug or id. */
+  tenant?: string
+  limit?: number
+}
+
+/** Who holds a tenant, for the message of whom it keeps out. */
+export interface RunningOperation {
+  id: string
+  kind: OperationKind
+  actor: string
+  pid: number
+  startedAt: string
+}
+
+/** Writes down what is about to be done to a tenant before it is done, and what came of it. */
+export class OperationJournal {
+  constructor(private readonly registry: RegistryConnection) {}
+
+  /**
+   * Begins an operation. The caller holds the lock that operations of this kind take, so that one of them which still
+   * counts as running was cut off: it is marked as interrupted.
+   */
+  async begin(kind: OperationKind, tenant: Pick<Tenant, 'id' | 'slug'>, parameters: object = {}): Promise<string> {
+    const id = uuid()
+    await this.registry.query(
+      'beginning an operation',
+      `WITH cut_off AS (
+         UPDATE tenantctl.operations SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
+          WHERE tenant_uuid = $3 AND status = 'running' AND (kind = ANY($8::text[])) = ($2 = ANY($8::text[])))
+       INSERT INTO tenantctl.operations (id, kind, tenant_uuid, tenant_slug, actor, pid, parameters)
+       VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+      [id, kind, tenant.id, tenant.slug, actor(), process.pid, JSON.stringify(parameters), databaseKinds],
+    )
+    return id
+  }
+
+  async stepStarted(operationId: string, position: number, name: string): Promise<void> {
+    await this.registry.query(
+      'beginning a step',
+      `INSERT INTO tenantctl.operation_steps (operation_id, position, name, status) VALUES ($1, $2, $3, 'started')`,
+      [operationId, position, name],
+    )
+  }
+
+  async stepFinished(operationId: string, position: number, status: OperationStep['status']): Promise<void> {
+    await this.registry.query(
+      'finishing a step',
+      `UPDATE tenantctl.operation_steps SET status = $3, finished_at = pg_catalog.clock_timestamp()
+        WHERE operation_id = $1 AND position = $2`,
+      [operationId, position, status],
+    )
+  }
+
+  /** Adds to what recovery must know about a step. */
+  async noteOnStep(operationId: string, position: number, detail: object): Promise<void> {
+    await this.registry.query(
+      'noting on a step',
+      'UPDATE tenantctl.operation_steps SET detail = detail || $3 WHERE operation_id = $1 AND position = $2',
+      [operationId, position, JSON.stringify(detail)],
+    )
+  }
+
+  /** Notes on the steps of that name over all operations of a tenant, the newest winning. */
+  async notesOf(tenantId: string, step: string): Promise<Record<string, unknown>> {
+    const rows = await this.registry.query<{ detail: Record<string, unknown> }>(
+      'reading the notes on a step',
+      `SELECT s.detail FROM tenantctl.operations o JOIN tenantctl.operation_steps s ON s.operation_id = o.id
+        WHERE o.tenant_uuid = $1 AND s.name = $2 ORDER BY o.started_at, s.position`,
+      [tenantId, step],
+    )
+    return Object.assign({}, ...rows.map(row => row.detail))
+  }
+
+  async finish(operationId: string): Promise<void> {
+    await this.registry.query('finishing an operation', finishText, [operationId])
+  }
+
+  async fail(operationId: string, error: unknown): Promise<void> {
+    const { code, message } = asTenancyError(error)
+    await this.registry.query(
+      'recording a failure',
+      `UPDATE tenantctl.operations SET status = 'failed', error = $2, finished_at = pg_catalog.clock_timestamp()
+        WHERE id = $1 AND status = 'running'`,
+      [operationId, JSON.stringify({ code, message })],
+    )
+  }
+
+  /** Parameters of the tenant's newest operation of a kind. */
+  async parametersOf<T extends object>(tenantId: string, kind: OperationKind): Promise<Partial<T>> {
+    const [row] = await this.registry.query<{ parameters: Partial<T> }>(
+      'reading an operation',
+      `SELECT parameters FROM tenantctl.operations WHERE tenant_uuid = $1 AND kind = $2
+        ORDER BY started_at DESC LIMIT 1`,
+      [tenantId, kind],
+    )
+    return row?.parameters ?? {}
+  }
+
+  async running(tenantId: string): Promise<RunningOperation | undefined> {
+    const [row] = await this.registry.query<RunningOperation & { startedAt: Date }>(
+      'looking for a running operation',
+      `SELECT id, kind, actor, pid, started_at AS "startedAt" FROM tenantctl.operations
+        WHERE tenant_uuid = $1 AND status = 'running' ORDER BY started_at DESC LIMIT 1`,
+      [tenantId],
+    )
+    return row && { ...row, startedAt: row.startedAt.toISOString() }
+  }
+
+  /** Newest first. */
+  async list(filter: OperationFilter = {}): Promise<Operation[]> {
+    const rows = await this.registry.query<OperationRow>(
+      'listing operations',
+      `SELECT o.*, COALESCE((
+                SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', s.name, 'status', s.status,
+                         'startedAt', s.started_at, 'finishedAt', s.finished_at) ORDER BY s.position)
+                  FROM tenantctl.operation_steps s WHERE s.operation_id = o.id), '[]') AS steps
+         FROM tenantctl.operations o
+        WHERE $1::text IS NULL OR o.tenant_slug = $1 OR o.tenant_uuid::text = $1
+        ORDER BY o.started_at DESC LIMIT $2`,
+      [filter.tenant ?? null, filter.limit ?? 50],
+    )
+    return rows.map(toOperation)
+  }
+}
+
+const finishText = `UPDATE tenantctl.operations SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp()
+  WHERE id = $1`
+
+/** For a transaction that also changes the tenant. */
+export async function finishIn(query: RegistryQuery, operationId: string): Promise<void> {
+  await query(finishText, [operationId])
+}
+
+export function actor(): string {
+  return `${userName()}@${hostname()}`
+}
+
+/** Containers run as users that no passwd file knows. */
+function userName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return `uid ${process.getuid?.() ?? 'unknown'}`
+  }
+}
+
+interface OperationRow {
+  id: string
+  kind: OperationKind
+  tenant_slug: string
+  tenant_uuid: string
+  status: OperationStatus
+  actor: string
+  pid: number
+  error: { code: string; message: string } | null
+  started_at: Date
+  finished_at: Date | null
+  steps: OperationStep[]
+}
+
+function toOperation(row: OperationRow): Operation {
+  return {
+    id: row.id,
+    kind: row.kind,
+    tenant: row.tenant_slug,
+    tenantId: row.tenant_uuid,
+    status: row.status,
+    actor: row.actor,
+    pid: row.pid,
+    startedAt: row.started_at.toISOString(),
+    finishedAt: row.finished_at?.toISOString() ?? null,
+    error: row.error,
+    steps: row.steps.map(step => ({
+      ...step,
+      startedAt: new Date(step.startedAt).toISOString(),
+      finishedAt: step.finishedAt === null ? null : new Date(step.finishedAt).toISOString(),
+    })),
+  }
+}

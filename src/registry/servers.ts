@@ -1,0 +1,47 @@
+import type { ResolvedConfig } from '../config/config.ts'
+import { TenancyError } from '../errors.ts'
+import { nearest } from '../nearest.ts'
+import { parseAddress, type ServerAddress } from '../postgres/address.ts'
+import type { Tenant, TenantCredentials } from './tenant.ts'
+
+export const defaultServer = 'default'
+
+/**
+ * How to reach the servers. A server's maintenance database, from which the admin works and in which tenants are
+ * locked, is the one that its URL names: for the default server the registry's own.
+ */
+export class Servers {
+  readonly #admins: Map<string, ServerAddress>
+
+  constructor(registry: ServerAddress, servers: ResolvedConfig['servers']) {
+    const others = Object.entries(servers).map(([name, { url }]) => [name, parseAddress(url, 'postgres')] as const)
+    this.#admins = new Map([[defaultServer, registry], ...others])
+  }
+
+  get names(): string[] {
+    return [...this.#admins.keys()]
+  }
+
+  /** The admin's login to a server's maintenance database. Throws `SERVER_NOT_FOUND`. */
+  admin(server: string): ServerAddress {
+    const address = this.#admins.get(server)
+    if (address) return address
+    const close = nearest(server, this.#admins.keys())
+    throw new TenancyError('SERVER_NOT_FOUND', `no server "${server}" is configured`, {
+      hint: close.length > 0 ? `did you mean ${close[0]}?` : `configured: ${this.names.join(', ')}`,
+    })
+  }
+
+  /** The tenant's own login to its database. */
+  tenant(tenant: Pick<Tenant, 'server' | 'database'>, credentials: TenantCredentials): ServerAddress {
+    return {
+      ...this.admin(tenant.server),
+      database: tenant.database,
+      user: credentials.username,
+      password: credentials.password,
+      // A client certificate is the admin's.
+      sslcert: undefined,
+      sslkey: undefined,
+    }
+  }
+}

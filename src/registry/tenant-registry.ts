@@ -1,0 +1,289 @@
+import { isTenancyError, TenancyError } from '../errors.ts'
+import type { Selection } from '../fleet/selection.ts'
+import { nearest } from '../nearest.ts'
+import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
+import type { Cipher } from '../secrets/cipher.ts'
+import type { Secret } from '../secrets/secret.ts'
+import type { RegistryConnection } from './connection.ts'
+import { finishIn } from './operation-journal.ts'
+import type { Labels, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
+
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+/** The columns that make a Tenant. */
+const columns = `t.uuid, t.slug, t.name, t.status, s.name AS server, t.db_name, t.db_username, t.schema_version, t.labels,
+  t.protected, t.created_at, t.updated_at`
+const fromTenants = 'FROM tenantctl.tenants t JOIN tenantctl.servers s ON s.id = t.server_id'
+const live = 't.retained_until IS NULL'
+
+export interface NewTenant {
+  id: string
+  slug: string
+  name: string
+  server: string
+  database: string
+  username: string
+  password: Secret
+  labels: Labels
+}
+
+export interface TenantQuery {
+  labels?: Labels | undefined
+  server?: string | undefined
+  status?: TenantStatus | undefined
+  sort?: 'slug' | 'created' | 'version' | undefined
+  limit?: number | undefined
+}
+
+/** A tenant with the hash over its applied migrations, for the plan of a fleet. */
+export interface TenantVersion extends Tenant {
+  migrationsHash: string | null
+}
+
+/** The tenants of the registry. */
+export class TenantRegistry {
+  constructor(
+    private readonly registry: RegistryConnection,
+    private readonly cipher: Cipher,
+  ) {}
+
+  /** Throws `TENANT_NOT_FOUND`, with the slugs that look most like it. */
+  async get(slugOrId: string): Promise<Tenant> {
+    const tenant = await this.find(slugOrId)
+    if (tenant) return tenant
+    const slugs = await this.registry.query<{ slug: string }>(
+      'listing slugs',
+      `SELECT t.slug ${fromTenants} WHERE ${live} LIMIT 20000`,
+    )
+    const close = nearest(
+      slugOrId,
+      slugs.map(row => row.slug),
+      3,
+    )
+    throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${slugOrId}"`, {
+      tenant: slugOrId,
+      hint: close.length > 0 ? `did you mean ${close.join(', ')}?` : '"tenantctl list" shows the tenants there are',
+    })
+  }
+
+  async find(slugOrId: string): Promise<Tenant | undefined> {
+    const [row] = await this.registry.query<TenantRow>(
+      'looking up a tenant',
+      `SELECT ${columns} ${fromTenants} WHERE ${live} AND ${uuidPattern.test(slugOrId) ? 't.uuid' : 't.slug'} = $1`,
+      [slugOrId],
+    )
+    return row && toTenant(row)
+  }
+
+  async list(filter: TenantQuery = {}): Promise<TenantVersion[]> {
+    const order = { slug: 't.slug', created: 't.created_at, t.slug', version: 't.schema_version NULLS FIRST, t.slug' }
+    const rows = await this.registry.query<TenantRow>(
+      'listing tenants',
+      `SELECT ${columns}, t.migrations_hash ${fromTenants}
+        WHERE ${live} AND ($1::jsonb IS NULL OR t.labels @> $1::jsonb)
+          AND ($2::text IS NULL OR s.name = $2) AND ($3::text IS NULL OR t.status = $3)
+        ORDER BY ${order[filter.sort ?? 'slug']} LIMIT $4`,
+      [
+        filter.labels ? JSON.stringify(filter.labels) : null,
+        filter.server ?? null,
+        filter.status ?? null,
+        filter.limit ?? null,
+      ],
+    )
+    return rows.map(row => ({ ...toTenant(row), migrationsHash: row.migrations_hash ?? null }))
+  }
+
+  /** The tenants of a selection, by slug; one that is named and not there throws `TENANT_NOT_FOUND`. */
+  async select(selection: Selection): Promise<TenantVersion[]> {
+    if (!('tenants' in selection)) return this.list('all' in selection ? {} : selection)
+    const wanted = [...new Set(selection.tenants)]
+    const rows = await this.registry.query<TenantRow>(
+      'selecting tenants',
+      `SELECT ${columns}, t.migrations_hash ${fromTenants}
+        WHERE ${live} AND (t.slug = ANY($1::text[]) OR t.uuid = ANY($2::uuid[])) ORDER BY t.slug`,
+      [wanted, wanted.filter(each => uuidPattern.test(each))],
+    )
+    const found = rows.map(row => ({ ...toTenant(row), migrationsHash: row.migrations_hash ?? null }))
+    for (const each of wanted) {
+      if (!found.some(tenant => tenant.slug === each || tenant.id === each.toLowerCase())) await this.get(each)
+    }
+    return found
+  }
+
+  /** Rows that would clash with a new tenant. */
+  async reserve(tenant: NewTenant): Promise<Tenant> {
+    const sealed = await this.cipher.seal(tenant.password, passwordContext(tenant.id))
+    try {
+      await this.registry.query(
+        'reserving the tenant',
+        `WITH server AS (
+           INSERT INTO tenantctl.servers (name) VALUES ($4)
+           ON CONFLICT (name) DO UPDATE SET name = EXCLUDED.name RETURNING id)
+         INSERT INTO tenantctl.tenants (uuid, slug, name, server_id, db_name, db_username, db_password, labels)
+         SELECT $1, $2, $3, server.id, $5, $6, $7, $8 FROM server`,
+        [
+          tenant.id,
+          tenant.slug,
+          tenant.name,
+          tenant.server,
+          tenant.database,
+          tenant.username,
+          sealed,
+          JSON.stringify(tenant.labels),
+        ],
+      )
+    } catch (error) {
+      if (sqlstateOf(error) === sqlstate.uniqueViolation) throw clash(error, tenant)
+      throw error
+    }
+    return this.get(tenant.id)
+  }
+
+  async credentials(tenant: Pick<Tenant, 'id' | 'slug'>): Promise<TenantCredentials> {
+    const [row] = await this.registry.query<{ db_username: string; db_password: string }>(
+      'reading credentials',
+      'SELECT db_username, db_password FROM tenantctl.tenants WHERE uuid = $1',
+      [tenant.id],
+    )
+    if (!row) throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${tenant.slug}"`, { tenant: tenant.slug })
+    try {
+      return {
+        username: row.db_username,
+        password: await this.cipher.open(row.db_password, passwordContext(tenant.id)),
+      }
+    } catch (error) {
+      throw isTenancyError(error) ? error.with({ tenant: tenant.slug }) : error
+    }
+  }
+
+  async setStatus(id: string, status: TenantStatus): Promise<void> {
+    await this.registry.query(
+      'setting the status',
+      'UPDATE tenantctl.tenants SET status = $2, updated_at = pg_catalog.now() WHERE uuid = $1',
+      [id, status],
+    )
+  }
+
+  /** A create that stopped half-way; one that another run has finished meanwhile is left alone. */
+  async markFailed(id: string): Promise<void> {
+    await this.registry.query(
+      'recording the failure',
+      `UPDATE tenantctl.tenants SET status = 'failed', updated_at = pg_catalog.now()
+        WHERE uuid = $1 AND status = 'provisioning'`,
+      [id],
+    )
+  }
+
+  /** Checksums of files that have been applied somewhere, by name. */
+  async checksums(): Promise<Map<string, string>> {
+    const rows = await this.registry.query<{ name: string; checksum: string }>(
+      'reading checksums',
+      'SELECT name, checksum FROM tenantctl.migrations',
+    )
+    return new Map(rows.map(row => [row.name, row.checksum]))
+  }
+
+  /** The first checksum of a name stays, unless `replace` says that a change is meant. */
+  async recordChecksums(
+    migrations: readonly { name: string; checksum: string }[],
+    options: { replace?: boolean } = {},
+  ): Promise<void> {
+    if (migrations.length === 0) return
+    await this.registry.query(
+      'recording checksums',
+      `INSERT INTO tenantctl.migrations (name, checksum)
+       SELECT * FROM pg_catalog.unnest($1::text[], $2::text[])
+       ON CONFLICT (name) ${options.replace ? 'DO UPDATE SET checksum = EXCLUDED.checksum' : 'DO NOTHING'}`,
+      [migrations.map(each => each.name), migrations.map(each => each.checksum)],
+    )
+  }
+
+  /** Records what is applied now, and ends the operation with it. */
+  async setSchemaVersion(
+    id: string,
+    version: { name: string | null; hash: string },
+    operationId: string | undefined,
+  ): Promise<void> {
+    await this.registry.query(
+      'recording the schema version',
+      `WITH finished AS (
+         UPDATE tenantctl.operations SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp()
+          WHERE id = $4::uuid AND status = 'running')
+       UPDATE tenantctl.tenants SET schema_version = $2, migrations_hash = $3, updated_at = pg_catalog.now()
+        WHERE uuid = $1 AND (schema_version, migrations_hash) IS DISTINCT FROM ($2::text, $3::text)`,
+      [id, version.name, version.hash, operationId ?? null],
+    )
+  }
+
+  /** Status and end of the operation in one. */
+  async settle(id: string, status: TenantStatus, operationId: string): Promise<void> {
+    await this.registry.transaction('settling the tenant', async query => {
+      await query('UPDATE tenantctl.tenants SET status = $2, updated_at = pg_catalog.now() WHERE uuid = $1', [
+        id,
+        status,
+      ])
+      await finishIn(query, operationId)
+    })
+  }
+
+  /** Removes the row and ends the operation in one. */
+  async remove(id: string, operationId: string): Promise<void> {
+    await this.registry.transaction('removing the tenant', async query => {
+      await query('DELETE FROM tenantctl.tenants WHERE uuid = $1', [id])
+      await finishIn(query, operationId)
+    })
+  }
+}
+
+/** Binds a sealed password to its tenant and column: moved to another row, it does not open. */
+function passwordContext(id: string): string {
+  return `${id}|db_password`
+}
+
+function clash(error: unknown, tenant: NewTenant): TenancyError {
+  const { constraint } = (error as TenancyError).cause as { constraint?: string }
+  if (constraint === 'tenants_slug_key') {
+    return new TenancyError('TENANT_EXISTS', `there is a tenant "${tenant.slug}" already`, {
+      tenant: tenant.slug,
+      cause: error,
+    })
+  }
+  return new TenancyError('DATABASE_EXISTS', `another tenant has database or role "${tenant.database}" already`, {
+    tenant: tenant.slug,
+    hint: 'choose another name with --database',
+    cause: error,
+  })
+}
+
+interface TenantRow {
+  uuid: string
+  slug: string
+  name: string
+  status: TenantStatus
+  server: string
+  db_name: string
+  db_username: string
+  schema_version: string | null
+  labels: Labels
+  protected: boolean
+  created_at: Date
+  updated_at: Date
+  migrations_hash?: string | null
+}
+
+function toTenant(row: TenantRow): Tenant {
+  return {
+    id: row.uuid,
+    slug: row.slug,
+    name: row.name,
+    status: row.status,
+    server: row.server,
+    database: row.db_name,
+    username: row.db_username,
+    schemaVersion: row.schema_version,
+    labels: row.labels,
+    protected: row.protected,
+    createdAt: row.created_at.toISOString(),
+    updatedAt: row.updated_at.toISOString(),
+  }
+}

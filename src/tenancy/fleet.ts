@@ -1,0 +1,90 @@
+import { type ErrorReport, isTenancyError, TenancyError } from '../errors.ts'
+import type { FleetCommand, Listener } from '../events.ts'
+import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
+import type { RolloutOptions } from '../fleet/rollout.ts'
+import { runFleet } from '../fleet/run-fleet.ts'
+import { bookkeepingTimeoutMs } from '../migrations/migrate.ts'
+import { type Client, withClient } from '../postgres/connect.ts'
+import { isTransient } from '../postgres/sqlstate.ts'
+import type { OperationKind } from '../registry/operation.ts'
+import type { Tenant } from '../registry/tenant.ts'
+import type { Parts } from './parts.ts'
+
+export interface FleetOptions extends RolloutOptions {
+  /** Cancels running statements and begins no further tenant. */
+  signal?: AbortSignal | undefined
+  onEvent?: Listener | undefined
+}
+
+export type Work<T> = (item: T) => Promise<Omit<TenantOutcome, 'tenant' | 'durationMs'>>
+
+/** `runFleet` with what the configuration says where the options say nothing. */
+export function runOverTenants<T extends { slug: string }>(
+  parts: Parts,
+  command: FleetCommand,
+  items: readonly T[],
+  options: FleetOptions,
+  work: Work<T>,
+): Promise<FleetResult> {
+  const { fleet, onEvent } = parts.config
+  return runFleet({
+    command,
+    items,
+    slugOf: item => item.slug,
+    work,
+    isTransient,
+    options: {
+      ...options,
+      concurrency: options.concurrency ?? fleet.concurrency ?? undefined,
+      maxFailures: options.maxFailures ?? fleet.maxFailures ?? undefined,
+      onEvent: options.onEvent ?? onEvent,
+    },
+  })
+}
+
+/** A connection as the tenant itself: whatever code it has planted in its database runs with its own rights. */
+export async function asTenant<T>(
+  parts: Parts,
+  tenant: Tenant,
+  options: { lockTimeoutMs?: number; signal?: AbortSignal | undefined },
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant))
+  const settings = {
+    lock_timeout: options.lockTimeoutMs ?? parts.config.migrations.lockTimeoutMs,
+    statement_timeout: bookkeepingTimeoutMs,
+  }
+  const doing = `logging in to database "${tenant.database}" as role "${tenant.username}"`
+  return withClient(address, { settings, signal: options.signal, doing }, work)
+}
+
+/** Writes an operation that locks the tenant's database into the journal, from where it begins to change something. */
+export async function journaled<T>(
+  parts: Parts,
+  kind: OperationKind,
+  tenant: Tenant,
+  work: (begin: (parameters: object) => Promise<string>) => Promise<T>,
+): Promise<T> {
+  let operationId: string | undefined
+  try {
+    return await work(async parameters => {
+      operationId = await parts.journal.begin(kind, tenant, parameters)
+      return operationId
+    })
+  } catch (error) {
+    if (operationId !== undefined) await parts.journal.fail(operationId, error).catch(() => undefined)
+    throw isTenancyError(error) ? error.with({ operationId }) : error
+  }
+}
+
+/** Why a tenant in its present state is left out of a run, if it is. */
+export function notActive(tenant: Tenant): ErrorReport | undefined {
+  if (tenant.status === 'active') return undefined
+  const hint = tenant.status === 'dropping' ? `tenantctl drop ${tenant.slug}` : `tenantctl create ${tenant.slug}`
+  const suspended = tenant.status === 'suspended'
+  return new TenancyError(
+    suspended ? 'TENANT_SUSPENDED' : tenant.status === 'dropping' ? 'TENANT_DROPPING' : 'TENANT_NOT_READY',
+    `tenant "${tenant.slug}" is ${tenant.status}`,
+    { tenant: tenant.slug, hint: suspended ? `tenantctl resume ${tenant.slug}` : `finish it with "${hint}"` },
+  ).toJSON()
+}

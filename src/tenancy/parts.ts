@@ -1,0 +1,109 @@
+import type { ResolvedConfig } from '../config/config.ts'
+import { TenantConnections } from '../connections/tenant-connections.ts'
+import { TenancyError } from '../errors.ts'
+import { notify } from '../events.ts'
+import { readMigrations, readSeeds } from '../migrations/source.ts'
+import { parseAddress, type ServerAddress } from '../postgres/address.ts'
+import type { ProvisioningParts } from '../provisioning/parts.ts'
+import { RegistryConnection } from '../registry/connection.ts'
+import { ensureRegistry } from '../registry/install.ts'
+import { OperationJournal } from '../registry/operation-journal.ts'
+import { Servers } from '../registry/servers.ts'
+import { TenantRegistry } from '../registry/tenant-registry.ts'
+import { keyRing } from '../secrets/cipher.ts'
+import { Secret } from '../secrets/secret.ts'
+
+/** All that a tenancy is made of. */
+export interface Parts extends ProvisioningParts {
+  connections: TenantConnections
+  close(): Promise<void>
+}
+
+/** Opens the parts in the order in which they need each other; nothing stays open when one fails. */
+export async function openParts(config: ResolvedConfig): Promise<Parts> {
+  const { address, keys } = await reachRegistry(config)
+  const connection = new RegistryConnection(address)
+  try {
+    const registryId = await ensureRegistry(connection, config.onEvent)
+    const registry = new TenantRegistry(connection, keyRing(keys))
+    const servers = new Servers(address, config.servers)
+    const connections = new TenantConnections(registry, servers, config.connections)
+    return {
+      registryId,
+      registry,
+      servers,
+      connections,
+      config,
+      journal: new OperationJournal(connection),
+      migrations: once(() =>
+        readMigrations(config.migrations.directory, { mayBeMissing: !config.migrations.explicit }),
+      ),
+      seeds: once(() => readSeeds(config.seeds.directory, { mayBeMissing: !config.seeds.explicit })),
+      close: async () => {
+        await connections.close()
+        await connection.close()
+      },
+    }
+  } catch (error) {
+    await connection.close()
+    throw error
+  }
+}
+
+async function reachRegistry(config: ResolvedConfig): Promise<{ address: ServerAddress; keys: readonly Secret[] }> {
+  const { registry, encryption } = config
+  if (registry.kind === 'url') return { address: parseAddress(registry.url), keys: encryption.keys }
+  const [{ embeddedServer }, { embeddedEncryptionKey }] = await Promise.all([
+    import('../embedded/server.ts'),
+    import('../embedded/encryption-key.ts'),
+  ])
+  const server = embeddedServer(registry.directory)
+  const before = await server.status()
+  const { url, port, version } = await server.start()
+  if (before.state !== 'running') {
+    const message = `started PostgreSQL ${version} on 127.0.0.1:${port}`
+    notify(config.onEvent, { event: 'server_started', server: 'default', message })
+  }
+  const keys =
+    encryption.keys.length > 0 ? encryption.keys : [new Secret(await embeddedEncryptionKey(registry.directory))]
+  return { address: { ...parseAddress(new Secret(url)), database: registryDatabase, sslmode: 'disable' }, keys }
+}
+
+/** In the embedded server, where no URL names it. */
+const registryDatabase = 'tenantctl'
+
+/** One reading of the files serves a whole run; what could not be read is read again. */
+function once<T>(read: () => Promise<T>): () => Promise<T> {
+  let reading: Promise<T> | undefined
+  return () => {
+    reading ??= read().catch(error => {
+      reading = undefined
+      throw error
+    })
+    return reading
+  }
+}
+
+/** A tenancy's parts, opened by whoever needs them first. */
+export class LazyParts {
+  #opening: Promise<Parts> | undefined
+  #closed = false
+
+  constructor(readonly config: ResolvedConfig) {}
+
+  async get(): Promise<Parts> {
+    if (this.#closed) throw new TenancyError('CLOSED', 'the tenancy was closed')
+    // What failed is tried again: a server may come up later.
+    this.#opening ??= openParts(this.config).catch(error => {
+      this.#opening = undefined
+      throw error
+    })
+    return this.#opening
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const parts = await this.#opening?.catch(() => undefined)
+    await parts?.close()
+  }
+}

@@ -1,0 +1,226 @@
+import { asTenancyError, TenancyError } from '../errors.ts'
+import type { FleetResult } from '../fleet/result.ts'
+import type { Selection, TenantFilter } from '../fleet/selection.ts'
+import { checkSlug, slugify } from '../naming.ts'
+import { type ServerAddress, toUrl } from '../postgres/address.ts'
+import { withAdmin } from '../postgres/connect.ts'
+import { databaseSizes, listSessions } from '../postgres/databases.ts'
+import { type CreatedTenant, type CreateInput, createTenant, type RunOptions } from '../provisioning/create.ts'
+import { dropTenant } from '../provisioning/drop.ts'
+import type { Operation } from '../registry/operation.ts'
+import type { Tenant } from '../registry/tenant.ts'
+import type { TenantQuery } from '../registry/tenant-registry.ts'
+import type { Secret } from '../secrets/secret.ts'
+import { type FleetOptions, runOverTenants } from './fleet.ts'
+import { readStatus } from './migrations.ts'
+import type { LazyParts, Parts } from './parts.ts'
+
+export interface ListOptions extends TenantFilter {
+  /** Default: `slug`. `size` puts the largest first. */
+  sort?: 'slug' | 'created' | 'version' | 'size' | undefined
+  limit?: number | undefined
+  /** Ask the servers for the sizes of the databases as well. Default: false. */
+  size?: boolean | undefined
+}
+
+export interface SizedTenant extends Tenant {
+  /** Bytes on disk; null when the database is not there. Only with `size`. */
+  sizeBytes?: number | null
+}
+
+export interface TenantDetails extends Tenant {
+  host: string
+  port: number
+  sizeBytes: number | null
+  connections: number | null
+  applied: string[]
+  pending: string[]
+  /** Newest first, at most 5. */
+  operations: Operation[]
+  /** Why the size, the connections or the migrations could not be read. */
+  problem: string | null
+}
+
+export interface DropOptions extends FleetOptions {
+  /** End open connections first. Default: false. */
+  force?: boolean | undefined
+  /** A named tenant that is not there is no error. Default: false. */
+  ifExists?: boolean | undefined
+  /** The number of tenants that was confirmed; another number is `COUNT_MISMATCH`. */
+  expect?: number | undefined
+}
+
+export interface ConnectionInfo {
+  host: string
+  port: number
+  database: string
+  username: string
+  password: Secret
+  sslmode: string
+  sslrootcert?: string
+}
+
+/** The tenants of a registry. */
+export class Tenants {
+  constructor(private readonly parts: LazyParts) {}
+
+  /**
+   * Makes a tenant: role, database, privileges, migrations, seeds. One that was left half-made is finished. Throws
+   * `TENANT_EXISTS`, `NAME_INVALID`, `DATABASE_EXISTS`, or the error of the step that failed, with `step` set.
+   */
+  async create(input: CreateInput, options: RunOptions = {}): Promise<CreatedTenant> {
+    const parts = await this.parts.get()
+    return createTenant(parts, input, { ...options, onEvent: options.onEvent ?? parts.config.onEvent })
+  }
+
+  /** The same for many, in parallel. Names and slugs are checked before the first one is made. */
+  async createMany(inputs: readonly CreateInput[], options: FleetOptions = {}): Promise<FleetResult> {
+    const parts = await this.parts.get()
+    const { naming } = parts.config
+    const named = await Promise.all(
+      inputs.map(async input => ({
+        ...input,
+        slug: input.slug === undefined ? await slugify(input.name, naming) : await checkSlug(input.slug, naming),
+      })),
+    )
+    return runOverTenants(parts, 'create', named, options, async input => {
+      const { onEvent = parts.config.onEvent, signal } = options
+      const tenant = await createTenant(parts, input, { signal, onEvent })
+      return { status: tenant.created ? 'created' : 'up_to_date', to: tenant.schemaVersion }
+    })
+  }
+
+  /** By slug or id. Throws `TENANT_NOT_FOUND`, with slugs that look like it in the hint. */
+  async get(slugOrId: string): Promise<Tenant> {
+    return (await this.parts.get()).registry.get(slugOrId)
+  }
+
+  async list(options: ListOptions = {}): Promise<SizedTenant[]> {
+    const parts = await this.parts.get()
+    const { sort, limit, size = sort === 'size', ...filter } = options
+    if (!size) return withoutHash(await parts.registry.list({ ...filter, limit, sort: sort as TenantQuery['sort'] }))
+    const bySize = sort === 'size'
+    const tenants = await withSizes(
+      parts,
+      withoutHash(
+        await parts.registry.list({ ...filter, limit: bySize ? undefined : limit, sort: bySize ? 'slug' : sort }),
+      ),
+    )
+    return bySize ? tenants.sort((a, b) => (b.sizeBytes ?? -1) - (a.sizeBytes ?? -1)).slice(0, limit) : tenants
+  }
+
+  /** The tenants of a selection, by slug. */
+  async select(selection: Selection): Promise<Tenant[]> {
+    return withoutHash(await (await this.parts.get()).registry.select(selection))
+  }
+
+  /** Everything about one tenant; what cannot be read is null, and `problem` says why. */
+  async describe(slugOrId: string): Promise<TenantDetails> {
+    const parts = await this.parts.get()
+    const tenant = await parts.registry.get(slugOrId)
+    const { host, port } = parts.servers.admin(tenant.server)
+    const problems: string[] = []
+    const attempt = <T>(reading: Promise<T>) =>
+      reading.catch(error => {
+        problems.push(asTenancyError(error).message)
+        return undefined
+      })
+    const migrations = await attempt(parts.migrations())
+    const [usage, status, operations] = await Promise.all([
+      attempt(usageOf(parts, tenant)),
+      migrations && tenant.status === 'active' ? attempt(readStatus(parts, tenant, migrations)) : undefined,
+      parts.journal.list({ tenant: tenant.id, limit: 5 }),
+    ])
+    return {
+      ...tenant,
+      host,
+      port,
+      sizeBytes: usage?.size ?? null,
+      connections: usage?.connections ?? null,
+      applied: status?.applied ?? [],
+      pending: status?.pending ?? [],
+      operations,
+      problem: problems.length > 0 ? problems.join('; ') : null,
+    }
+  }
+
+  /** The URL of a tenant's database, password included; with `admin`, the admin's login to it. */
+  async url(slugOrId: string, options: { admin?: boolean | undefined } = {}): Promise<Secret> {
+    const parts = await this.parts.get()
+    return toUrl(await addressOf(parts, await parts.registry.get(slugOrId), options.admin ?? false))
+  }
+
+  /** The same in pieces, for programs that do not take a URL. */
+  async connectionInfo(slugOrId: string): Promise<ConnectionInfo> {
+    const parts = await this.parts.get()
+    const address = await addressOf(parts, await parts.registry.get(slugOrId), false)
+    const { host, port, database, user, password, sslmode, sslrootcert } = address
+    return {
+      host,
+      port,
+      database,
+      username: user,
+      password: password as Secret,
+      sslmode,
+      ...(sslrootcert === undefined ? {} : { sslrootcert }),
+    }
+  }
+
+  /** Removes databases, roles and rows of the selected tenants. Returns also when tenants failed. */
+  async drop(selection: Selection, options: DropOptions = {}): Promise<FleetResult> {
+    const parts = await this.parts.get()
+    const { onEvent = parts.config.onEvent, signal, force = false } = options
+    const tenants = await selectForDrop(parts, selection, options)
+    if (options.expect !== undefined && options.expect !== tenants.length) {
+      throw new TenancyError(
+        'COUNT_MISMATCH',
+        `${tenants.length} tenants match, but ${options.expect} were confirmed`,
+        {
+          hint: 'nothing was dropped: look at the selection again',
+        },
+      )
+    }
+    return runOverTenants(parts, 'drop', tenants, options, async tenant => {
+      await parts.connections.release(tenant.id)
+      await dropTenant(parts, tenant, { signal, onEvent, force })
+      return { status: 'dropped' }
+    })
+  }
+}
+
+async function selectForDrop(parts: Parts, selection: Selection, options: DropOptions): Promise<Tenant[]> {
+  if (!options.ifExists || !('tenants' in selection)) return parts.registry.select(selection)
+  const found = await Promise.all(selection.tenants.map(each => parts.registry.find(each)))
+  return [...new Map(found.filter(each => each !== undefined).map(each => [each.id, each])).values()]
+}
+
+async function addressOf(parts: Parts, tenant: Tenant, admin: boolean): Promise<ServerAddress> {
+  if (admin) return { ...parts.servers.admin(tenant.server), database: tenant.database }
+  return parts.servers.tenant(tenant, await parts.registry.credentials(tenant))
+}
+
+async function usageOf(parts: Parts, tenant: Tenant): Promise<{ size: number | null; connections: number }> {
+  return withAdmin(parts.servers.admin(tenant.server), {}, async admin => {
+    const sizes = await databaseSizes(admin, [tenant.database])
+    const sessions = await listSessions(admin, tenant.database)
+    return { size: sizes.get(tenant.database) ?? null, connections: sessions.length }
+  })
+}
+
+async function withSizes(parts: Parts, tenants: Tenant[]): Promise<SizedTenant[]> {
+  const servers = [...new Set(tenants.map(tenant => tenant.server))]
+  const sizes = await Promise.all(
+    servers.map(server =>
+      withAdmin(parts.servers.admin(server), {}, admin => {
+        const names = tenants.filter(tenant => tenant.server === server).map(tenant => tenant.database)
+        return databaseSizes(admin, names)
+      }),
+    ),
+  )
+  const byServer = new Map(servers.map((server, index) => [server, sizes[index]]))
+  return tenants.map(tenant => ({ ...tenant, sizeBytes: byServer.get(tenant.server)?.get(tenant.database) ?? null }))
+}
+
+function withoutHash(tenants: (Tenant & { migrationsHash?: string | null })[]): Tenant[] {
+  return tenants.map(({ migrationsHash: _, ...tenant }) => tenant)
+}
