@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { CliContext } from './context.ts'
+import type { GlobalOptions } from './global-options.ts'
 import type { Style } from './output/style.ts'
 
 /** One command: it declares, reads, calls the library once and returns; the harness prints. */
@@ -16,7 +17,7 @@ export interface CommandModule<Input, Result> {
   /** Key of the closing ndjson line that holds a document which is an array: an array has no fields to give it. */
   arrayKey?: string
   /** What one would type next; shown on stderr to people only. */
-  hint?(result: Result, input: Input): string | undefined
+  hint?(result: Result, input: Input, options: GlobalOptions): string | undefined
   /** Default 0. */
   exitCode?(result: Result, input: Input): number
 }

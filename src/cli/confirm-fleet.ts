@@ -26,12 +26,12 @@ export async function confirmFleet(
   if (!tenants || tenants.length === 0) return tenants?.length
   const [first] = tenants
   if (tenants.length === 1 && first) {
-    const what = `${doing} tenant ${clean(first.slug)} (${clean(first.name)}), database ${clean(first.database)}.`
+    const what = `${doing} tenant ${clean(first.slug)} (${clean(first.name)}), database ${clean(first.database)}`
     await confirmByRetyping(context, { what, expected: first.slug })
   } else {
     const slugs = tenants.slice(0, named).map(tenant => clean(tenant.slug))
     const rest = tenants.length > named ? `, and ${tenants.length - named} more` : ''
-    const what = `${doing} ${plural(tenants.length, 'tenant')}: ${slugs.join(', ')}${rest}.`
+    const what = `${doing} ${plural(tenants.length, 'tenant')}: ${slugs.join(', ')}${rest}`
     await confirmByRetyping(context, { what, expected: String(tenants.length) })
   }
   return tenants.length

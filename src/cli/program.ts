@@ -10,16 +10,20 @@ import { createReporter, type Reporter } from './output/reporter.ts'
 import { colorLevel } from './output/style.ts'
 import { watchSignals } from './signals.ts'
 
+/** The command that the words lead to: known before its options are read, its module once they made sense. */
+interface Asked {
+  command?: Command
+  module?: AnyCommand
+}
+
 /** Parses, runs the one command that was asked for, and turns whatever happens into an exit code. */
 export async function runProgram(argv: readonly string[], io: CliIo, version: string): Promise<number> {
-  let chosen: { module: AnyCommand; command: Command } | undefined
-  const { program, help } = buildProgram(io, version, (module, command) => {
-    chosen = { module, command }
-  })
+  const asked: Asked = {}
+  const { program, help } = buildProgram(io, version, asked)
   try {
     await program.parseAsync(rewriteHelp(argv), { from: 'user' })
-    if (!chosen) return 0
-    return await runCommand(chosen.module, chosen.command, io, readGlobalOptions(program))
+    if (!asked.command || !asked.module) return 0
+    return await runCommand(asked.module, asked.command, io, readGlobalOptions(program))
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) {
@@ -33,23 +37,20 @@ export async function runProgram(argv: readonly string[], io: CliIo, version: st
       verbose: false,
       color: !argv.includes('--no-color'),
     }
-    const usage = toUsageError(error, chosen?.command ?? program)
+    const usage = toUsageError(error, asked.command ?? program)
     await (await createReporter(io, options)).error(usage)
     return exitCodeOf(usage.code)
   }
 }
 
-function buildProgram(
-  io: CliIo,
-  version: string,
-  onAction: (module: AnyCommand, command: Command) => void,
-): { program: Command; help: { out: string } } {
+function buildProgram(io: CliIo, version: string, asked: Asked): { program: Command; help: { out: string } } {
   const help = { out: '' }
   const program = new Command('tenantctl')
     .description('Create, migrate, seed and drop tenant databases on PostgreSQL.')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print help')
-    .helpCommand('help [command]', 'print help for a command')
+    // `help create` is rewritten to `create --help` before it gets here.
+    .helpCommand(false)
     .showSuggestionAfterError()
     .configureHelp({
       showGlobalOptions: true,
@@ -75,17 +76,22 @@ function buildProgram(
       if (!('commands' in entry)) entries.set(entry.name, entry)
       else {
         for (const nested of entry.commands) addCommand(command, nested)
-        loadOnDemand(command, new Map(entry.commands.map(nested => [nested.name, nested])), onAction)
+        loadOnDemand(command, new Map(entry.commands.map(nested => [nested.name, nested])), asked)
       }
     }
   }
-  loadOnDemand(program, entries, onAction)
-  program.addHelpText(
-    'after',
-    '\nExit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 some tenants failed, 6 unreachable',
-  )
+  loadOnDemand(program, entries, asked)
+  program.addHelpText('after', helpEnd)
   return { program, help }
 }
+
+const helpEnd = `
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 some tenants failed, 6 unreachable
+
+Examples:
+  $ tenantctl create acme --embedded
+  $ tenantctl migrate --all --canary 5%
+  $ tenantctl help create`
 
 function addCommand(parent: Command, entry: { name: string; summary: string; hidden?: true }): Command {
   const command = parent.command(entry.name, { hidden: entry.hidden ?? false })
@@ -95,23 +101,24 @@ function addCommand(parent: Command, entry: { name: string; summary: string; hid
 }
 
 /** The hook comes after the name is known and before its options are read: the moment to import the one module. */
-function loadOnDemand(
-  parent: Command,
-  entries: ReadonlyMap<string, CommandEntry>,
-  onAction: (module: AnyCommand, command: Command) => void,
-): void {
+function loadOnDemand(parent: Command, entries: ReadonlyMap<string, CommandEntry>, asked: Asked): void {
   parent.hook('preSubcommand', async (_parent, command) => {
+    asked.command = command
     const entry = entries.get(command.name())
     if (!entry) return
     const module = await entry.load()
     module.configure(command)
-    command.action(() => onAction(module, command))
+    command.action(() => {
+      asked.module = module
+    })
   })
 }
 
 async function runCommand(module: AnyCommand, command: Command, io: CliIo, options: GlobalOptions): Promise<number> {
   const reporter = await createReporter(io, options)
-  const signals = watchSignals(io, () => reporter.note('stopping; press Ctrl-C again to leave at once'))
+  const signals = watchSignals(io, name =>
+    reporter.note(name === 'SIGINT' ? 'stopping; press Ctrl-C again to leave at once' : 'stopping'),
+  )
   const context = createContext({ io, options, reporter, signals })
   let exitCode: number
   try {
@@ -136,7 +143,7 @@ async function execute(module: AnyCommand, command: Command, context: CliContext
     document: module.json ? module.json(result) : result,
     arrayKey: module.arrayKey ?? command.name(),
     text: style => module.text(result, style),
-    hint: module.hint?.(result, input),
+    hint: module.hint?.(result, input, context.options),
   })
   return module.exitCode?.(result, input) ?? 0
 }
@@ -155,11 +162,17 @@ function rewriteHelp(argv: readonly string[]): string[] {
 }
 
 function toUsageError(error: CommanderError, command: Command): CliError {
-  const [first = '', suggestion] = error.message.replace(/^error: /, '').split('\n')
-  const path = command.parent ? `tenantctl ${command.name()}` : 'tenantctl'
-  const see = `see \`${path} --help\``
+  const see = `see \`${pathOf(command)} --help\``
   // A group without its command: commander meant to print the help, which is no error message.
-  const message = error.code === 'commander.help' ? 'a command is missing' : first
-  const guess = suggestion?.replace(/^\(|\)$/g, '')
-  return new CliError('USAGE', message, { hint: guess ? `${guess.replace('Did', 'did')} Otherwise ${see}` : see })
+  if (error.code === 'commander.help') {
+    const names = command.commands.map(nested => nested.name()).join(', ')
+    return new CliError('USAGE', `\`${pathOf(command)}\` needs one of its commands`, { hint: `${names}; ${see}` })
+  }
+  const [message = '', suggestion] = error.message.replace(/^error: /, '').split('\n')
+  const guess = suggestion?.replace(/^\(Did (.*)\)$/, 'did $1')
+  return new CliError('USAGE', message, { hint: guess ? `${guess} Otherwise ${see}` : see })
+}
+
+function pathOf(command: Command): string {
+  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name()
 }

@@ -13,7 +13,7 @@ export async function confirmByRetyping(
   requireInteractive(context, question.what)
   const answer = await ask(context, {
     type: 'input',
-    message: `${question.what}\nType ${question.expected} to confirm:`,
+    message: `${question.what.charAt(0).toUpperCase()}${question.what.slice(1)}.\n  Type ${question.expected} to confirm:`,
   })
   if (answer.trim() !== question.expected) {
     throw new CliError('CONFIRMATION_REQUIRED', 'the answer did not match; nothing was done')
@@ -42,14 +42,24 @@ export async function askHidden(context: CliContext, message: string): Promise<s
 }
 
 async function ask(context: CliContext, question: object): Promise<string> {
+  const { stdin, stderr } = context.io
   context.reporter.pause()
   const { default: inquirer } = await import('inquirer')
-  // On stderr: stdout carries the result alone.
-  const prompt = inquirer.createPromptModule({
-    input: context.io.stdin,
-    output: context.io.stderr,
-    signal: context.signal,
-  })
-  const answers = await prompt([{ ...question, name: 'answer' } as never])
-  return (answers as { answer: string }).answer
+
+  // Ctrl-D closes the input, upon which inquirer would wait for an answer that cannot come, and node just end.
+  const ended = new AbortController()
+  const end = (): void => ended.abort()
+  const onKey = (_text: string | undefined, key: { ctrl?: boolean; name?: string } | undefined): void => {
+    if (key?.ctrl && key.name === 'd') setImmediate(() => stdin.isPaused() && end())
+  }
+  stdin.on('keypress', onKey).once('end', end)
+  try {
+    const signal = AbortSignal.any([context.signal, ended.signal])
+    // On stderr: stdout carries the result alone.
+    const prompt = inquirer.createPromptModule({ input: stdin, output: stderr, signal })
+    const answers = await prompt([{ ...question, name: 'answer' } as never])
+    return (answers as { answer: string }).answer
+  } finally {
+    stdin.off('keypress', onKey).off('end', end)
+  }
 }

@@ -65,8 +65,10 @@ export default defineCommand<Input, Result>({
       : `${style.dim('-')} ${style.bold(clean(tenant.slug))} exists already; nothing was changed`
     return `${title}\n${facts([...tenantFacts(tenant, style), ['url', result.url]], style)}`
   },
-  hint(result) {
-    return result.kind === 'one' ? `connect with \`tenantctl psql ${result.tenant.slug}\`` : undefined
+  hint(result, _input, { flags }) {
+    // What found the server this time is needed the next time too; a URL may hold a password and is not repeated.
+    const embedded = flags.embedded ? ' --embedded' : ''
+    return result.kind === 'one' ? `connect with \`tenantctl psql ${result.tenant.slug}${embedded}\`` : undefined
   },
   exitCode: result => (result.kind === 'many' ? fleetExitCode(result.fleet) : 0),
 })

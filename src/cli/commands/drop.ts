@@ -42,7 +42,7 @@ export default defineCommand<Input, FleetResult>({
   },
   async run({ selection: given, rollout, force, ifExists }, context) {
     const selection = await toSelection(given, context.io)
-    const expect = await confirmFleet(context, selection, 'Dropping', { ifExists })
+    const expect = await confirmFleet(context, selection, 'dropping', { ifExists })
     const { tenants } = await context.tenancy()
     return await tenants.drop(selection, {
       ...rollout,

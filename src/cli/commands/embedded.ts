@@ -23,7 +23,7 @@ export const reset = serverCommand(
   ['tenantctl embedded reset', 'tenantctl embedded reset --yes'],
   async (server, context) => {
     const { directory } = await server.status()
-    const what = `Deleting the embedded server in ${clean(directory)} with the registry and all tenants`
+    const what = `deleting the embedded server in ${clean(directory)} with the registry and all tenants`
     await confirmByRetyping(context, { what, expected: 'reset' })
     await server.reset()
     return await server.status()

@@ -39,7 +39,7 @@ export default defineCommand<Input, FleetResult>({
   },
   async run(input, context) {
     const selection = await toSelection(input.selection, context.io)
-    await confirmFleet(context, selection, 'Rolling back')
+    await confirmFleet(context, selection, 'rolling back')
     const { migrations } = await context.tenancy()
     return await migrations.rollback(selection, { ...input.rollout, ...input.target, ...context.runOptions })
   },

@@ -1,0 +1,179 @@
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import type { TenantOutcome } from '../../src/fleet/result.ts'
+import { fleet, runCli, tenant } from './fake.ts'
+
+const broken: TenantOutcome = {
+  tenant: 'globex',
+  status: 'failed',
+  error: {
+    code: 'MIGRATION_FAILED',
+    message: 'column "x" does not exist',
+    migration: '004_x.sql',
+    line: 12,
+    hint: 'fix the file',
+  },
+}
+
+function recording(outcomes: TenantOutcome[]) {
+  const calls: unknown[][] = []
+  const run = async (selection: unknown, { signal: _s, onEvent: _e, ...options }: Record<string, unknown>) => {
+    calls.push([selection, options])
+    return fleet('migrate', outcomes)
+  }
+  return { calls, tenancy: { migrations: { run, status: run, plan: run, rollback: run }, seeds: { run } } }
+}
+
+describe('selections', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tenantctl-'))
+  writeFileSync(join(folder, 'tenants.txt'), '# the first ones\nacme\n\nglobex # big\r\nacme\n')
+
+  test.each([
+    [['acme', 'globex', 'acme'], { tenants: ['acme', 'globex'] }],
+    [['--all'], { all: true }],
+    [['--label', 'plan=pro', '--label', 'eu=yes'], { labels: { plan: 'pro', eu: 'yes' } }],
+    [['--server', 'eu1', '--status', 'failed'], { server: 'eu1', status: 'failed' }],
+    [['--tenants-file', 'tenants.txt'], { tenants: ['acme', 'globex'] }],
+    [['initech', '--tenants-file', '-'], { tenants: ['initech', 'hooli'] }],
+  ])('%s', async (args, selection) => {
+    const { calls, tenancy } = recording([])
+    const { exitCode } = await runCli(['migrate', ...args], { tenancy, cwd: folder, stdin: 'hooli\n' })
+    expect(exitCode).toBe(0)
+    expect(calls).toEqual([[selection, {}]])
+  })
+})
+
+test('rollout options are handed on as typed', async () => {
+  const { calls, tenancy } = recording([])
+  const args = ['--concurrency', '4', '--canary', '5%', '--max-failures', '3', '--retries', '0']
+  const times = ['--lock-timeout', '5s', '--statement-timeout', '0', '--to', '003_x', '--verify', '--allow-changed']
+  await runCli(['migrate', '--all', ...args, ...times], { tenancy })
+  const options = { concurrency: 4, canary: '5%', maxFailures: 3, retries: 0, lockTimeout: '5s', statementTimeout: 0 }
+  expect(calls).toEqual([[{ all: true }, { ...options, to: '003_x', verify: true, allowChanged: true }]])
+})
+
+describe('migrate', () => {
+  const outcomes: TenantOutcome[] = [
+    { tenant: 'acme', status: 'migrated', applied: ['003_labels'], durationMs: 120 },
+    { tenant: 'initech', status: 'up_to_date', durationMs: 2 },
+    broken,
+    { tenant: 'hooli', status: 'skipped', reason: 'too many failures' },
+  ]
+
+  test('tells failures in full and exits 5', async () => {
+    const { stdout, exitCode } = await runCli(['migrate', '--all'], { tenancy: recording(outcomes).tenancy })
+    expect(exitCode).toBe(5)
+    expect(stdout).toBe(
+      `✓ acme     migrated    003_labels         120ms
+✓ initech  up to date                     2ms
+- hooli    skipped     too many failures
+
+✗ globex  004_x.sql:12
+  column "x" does not exist
+  hint: fix the file
+
+1 migrated, 1 up to date, 1 failed, 1 skipped of 4 tenants in 1.2s
+`,
+    )
+  })
+
+  test('a single named tenant is a fleet all the same', async () => {
+    const { stdout, exitCode } = await runCli(['migrate', 'globex', '--json'], { tenancy: recording([broken]).tenancy })
+    expect(JSON.parse(stdout)).toEqual(fleet('migrate', [broken]))
+    expect(exitCode).toBe(5)
+  })
+
+  test('of a large fleet lists only what failed', async () => {
+    const many = Array.from({ length: 40 }, (_, index): TenantOutcome => ({ tenant: `t${index}`, status: 'migrated' }))
+    const { stdout } = await runCli(['migrate', '--all'], { tenancy: recording([...many, broken]).tenancy })
+    expect(stdout).toMatch(/^✗ globex/)
+    const verbose = await runCli(['migrate', '--all', '-v'], { tenancy: recording([...many, broken]).tenancy })
+    expect(verbose.stdout).toContain('✓ t39')
+  })
+
+  test('--dry-run prints the SQL of a file once', async () => {
+    const pending = [
+      { name: '003_labels', sql: 'create table labels ();\n' },
+      { name: '004_code', sql: null },
+    ]
+    const plan = async () => [
+      { tenant: 'acme', from: '002', pending },
+      { tenant: 'globex', from: null, pending },
+      { tenant: 'initech', from: '004_code', pending: [] },
+    ]
+    const { stdout, exitCode } = await runCli(['migrate', '--all', '--dry-run'], { tenancy: { migrations: { plan } } })
+    expect(exitCode).toBe(0)
+    expect(stdout.match(/create table labels/g)).toHaveLength(1)
+    expect(stdout).toContain('globex  from an empty schema\n    003_labels\n')
+    expect(stdout).toContain('2 of 3 tenants would be migrated; nothing was changed')
+    const json = await runCli(['migrate', '--all', '--dry-run', '--json'], { tenancy: { migrations: { plan } } })
+    expect(JSON.parse(json.stdout)).toMatchObject({ command: 'migrate', dryRun: true, total: 3 })
+  })
+})
+
+describe('status', () => {
+  const outcomes: TenantOutcome[] = [
+    { tenant: 'acme', status: 'up_to_date', applied: ['a', 'b'], pending: [], to: 'b' },
+    { tenant: 'globex', status: 'checked', applied: ['a'], pending: ['b'], to: 'a' },
+  ]
+
+  test('is 0 whatever is pending, and 5 with --check', async () => {
+    const { tenancy } = recording(outcomes)
+    expect((await runCli(['status', '--all'], { tenancy })).exitCode).toBe(0)
+    expect((await runCli(['status', '--all', '--check'], { tenancy })).exitCode).toBe(5)
+    expect((await runCli(['status', '--all', '--check'], recording(outcomes.slice(0, 1)))).exitCode).toBe(0)
+    expect((await runCli(['status', '--all'], recording([broken]))).exitCode).toBe(5)
+  })
+
+  test('text', async () => {
+    const { stdout } = await runCli(['status', '--all'], recording(outcomes))
+    expect(stdout).toBe(
+      `TENANT  SCHEMA  APPLIED  PENDING
+acme    b             2  up to date
+globex  a             1  b
+
+2 tenants, 1 behind
+`,
+    )
+  })
+})
+
+describe('drop', () => {
+  const open: TenantOutcome = {
+    ...{ tenant: 'acme', status: 'failed' },
+    error: { code: 'CONNECTIONS_OPEN', message: 'app@10.0.0.1 is connected', hint: '--force ends it' },
+  }
+  const drop = (outcomes: TenantOutcome[]) => ({
+    tenants: { drop: async () => fleet('drop', outcomes), select: async () => [tenant('acme'), tenant('globex')] },
+  })
+
+  test('of one named tenant ends as its error does', async () => {
+    expect((await runCli(['drop', 'acme', '--yes'], { tenancy: drop([open]) })).exitCode).toBe(4)
+    expect((await runCli(['drop', '--all', '--yes'], { tenancy: drop([open]) })).exitCode).toBe(5)
+    expect((await runCli(['drop', 'acme', 'globex', '-y'], { tenancy: drop([open, open]) })).exitCode).toBe(5)
+  })
+
+  test.each([
+    [['drop', 'acme']],
+    [['drop', '--all']],
+    [['drop', 'nobody', '--if-exists']],
+    [['rollback', 'acme', '--steps', '1']],
+  ])('%s without a terminal refuses before it looks at anything', async args => {
+    const { stdout, stderr, exitCode } = await runCli([...args, '--json'], { stdin: 'acme\nacme\n' })
+    expect({ stdout, exitCode }).toEqual({ stdout: '', exitCode: 2 })
+    expect(JSON.parse(stderr).error).toMatchObject({
+      code: 'CONFIRMATION_REQUIRED',
+      hint: expect.stringContaining('--yes'),
+    })
+  })
+
+  test.each([
+    [['--no-input'], {}],
+    [[], { CI: 'true' }],
+  ])('does not ask on a terminal with %s %o', async (args, env) => {
+    const { exitCode } = await runCli(['drop', 'acme', ...args], { tty: true, env, stdin: 'acme\n' })
+    expect(exitCode).toBe(2)
+  })
+})

@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest'
+import type { SignalName } from '../../src/cli/io.ts'
+import { TenancyError } from '../../src/errors.ts'
+import { runCli } from './fake.ts'
+
+/** A create that waits for its signal, as one does that waits for a server. */
+async function interrupted(signals: SignalName[], args = ['create', 'acme']) {
+  let send: (signal: SignalName) => void = () => {}
+  let closed = 0
+  const create = (_input: unknown, { signal }: { signal: AbortSignal }) =>
+    new Promise((_, reject) => {
+      signal.addEventListener('abort', () => {
+        setTimeout(() => reject(new TenancyError('ABORTED', 'interrupted while making acme')), 20)
+      })
+      for (const name of signals) send(name)
+    })
+  const result = await runCli(args, {
+    tenancy: { tenants: { create }, close: async () => void closed++ },
+    onStart: given => {
+      send = given
+    },
+  })
+  return { ...result, closed }
+}
+
+test.each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('%s ends with %i, after the connections are closed', async (signal, exitCode) => {
+  const result = await interrupted([signal])
+  expect(result).toMatchObject({ exitCode, closed: 1, ended: [] })
+  expect(result.stderr).toContain('error: interrupted while making acme')
+})
+
+test('a second signal leaves at once', async () => {
+  expect((await interrupted(['SIGINT', 'SIGINT'])).ended).toEqual([130])
+})
+
+test('JSON output stays one line', async () => {
+  const { stderr } = await interrupted(['SIGTERM'], ['create', 'acme', '--json'])
+  expect(JSON.parse(stderr).error.code).toBe('ABORTED')
+})
