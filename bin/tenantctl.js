@@ -4,18 +4,21 @@ import module from 'node:module'
 // Node >= 22.1 can keep compiled code between runs.
 module.enableCompileCache?.()
 
+const { stdin, stdout, stderr, env } = process
+
 // `tenantctl list | head -1`: a reader that has seen enough is no error, and must not stop a migration either.
-for (const stream of [process.stdout, process.stderr]) {
+for (const stream of [stdout, stderr]) {
   stream.on('error', error => {
-    if (error.code !== 'EPIPE') process.exitCode = 1
+    if (error.code === 'EPIPE') return
+    process.exitCode = 1
+    if (stream === stdout) stderr.write(`error: cannot write the result: ${error.message}\n`)
   })
 }
 
 const { main } = await import('../dist/cli/main.js')
-const { stdin, stdout, stderr, env } = process
 const exitCode = await main(process.argv.slice(2), {
   ...{ stdin, stdout, stderr, env },
-  cwd: process.cwd(),
+  cwd: workingFolder(),
   signals: process,
   terminate: code => process.exit(code),
 })
@@ -23,3 +26,12 @@ process.exitCode ||= exitCode
 
 // Ends by itself as soon as nothing is pending; a handle that someone forgot may hold it for two seconds, not for ever.
 setTimeout(() => process.exit(), 2000).unref()
+
+/** A shell may stand in a folder that was deleted since. */
+function workingFolder() {
+  try {
+    return process.cwd()
+  } catch {
+    return env.PWD ?? '/'
+  }
+}
