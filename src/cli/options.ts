@@ -104,7 +104,8 @@ export async function toSelection(input: SelectionInput, io: CliIo): Promise<Sel
   const listed = (await readInputFile(input.file, io)).split(/\r?\n/).map(line => line.replace(/#.*/, '').trim())
   const tenants = unique([...input.tenants, ...listed.filter(line => line !== '')])
   // An empty list is a broken script more often than a wish to do nothing.
-  if (tenants.length === 0) throw new CliError('USAGE', `${input.file} names no tenant`)
+  if (tenants.length === 0)
+    throw new CliError('USAGE', `${input.file === '-' ? 'the standard input' : input.file} names no tenant`)
   return { tenants }
 }
 

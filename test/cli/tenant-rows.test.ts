@@ -86,6 +86,6 @@ test('create --file hands all rows on, with the options for each', async () => {
 
 test('bad rows are an error before anything is made', async () => {
   const { stderr, exitCode } = await runCli(['create', '--file', '-'], { stdin: 'name\n""\n' })
-  expect(stderr).toContain('error: - cannot be used\n  line 2: name is missing\n')
+  expect(stderr).toContain('error: the standard input cannot be used\n  line 2: name is missing\n')
   expect(exitCode).toBe(2)
 })

@@ -62,7 +62,7 @@ describe('bad usage is 2', () => {
     [['migrate', '--all', '--lock-timeout', 'soon'], 'duration', ''],
     [['migrate', '--all', '--concurrency', '0'], 'at least 1', ''],
     [['seed', '--tenants-file', 'missing.txt'], 'cannot read missing.txt', ''],
-    [['seed', '--tenants-file', '-'], '- names no tenant', ''],
+    [['seed', '--tenants-file', '-'], 'the standard input names no tenant', ''],
     [['rollback', 'acme'], 'either --to <migration> or --steps <n>', ''],
     [['rollback', 'acme', '--to', 'x', '--steps', '1'], 'either --to <migration> or --steps <n>', ''],
     [['completion', 'powershell'], 'Allowed choices are bash, zsh, fish', ''],

@@ -47,7 +47,8 @@ export default defineCommand<Input, Result>({
       const url = await tenancy.tenants.url(tenant.id)
       return { kind: 'one', tenant, created, url: url.reveal() }
     }
-    const rows = await parseTenantRows(await readInputFile(input.file, context.io), input.file)
+    const text = await readInputFile(input.file, context.io)
+    const rows = await parseTenantRows(text, input.file === '-' ? 'the standard input' : input.file)
     const inputs = rows.map(row => ({ ...input.common, ...row, labels: { ...input.common.labels, ...row.labels } }))
     const tenancy = await context.tenancy()
     const fleet = await tenancy.tenants.createMany(inputs, { ...input.rollout, ...context.runOptions })

@@ -23,12 +23,15 @@ export async function columns(
   align: { right?: readonly number[]; indent?: string } = {},
 ): Promise<string> {
   const { default: Table } = await import('cli-table3')
+  const width = rows[0]?.length ?? 0
+  // A column without any content would only leave a gap.
+  const used = Array.from({ length: width }, (_, index) => index).filter(index => rows.some(row => row[index] !== ''))
   const out = new Table({
     chars: { ...noBorders, middle: '  ' },
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-    colAligns: (rows[0] ?? []).map((_, index) => (align.right?.includes(index) ? 'right' : 'left')),
+    colAligns: used.map(index => (align.right?.includes(index) ? 'right' : 'left')),
   })
-  for (const row of rows) out.push([...row])
+  for (const row of rows) out.push(used.map(index => row[index] ?? ''))
   return out
     .toString()
     .split('\n')

@@ -41,16 +41,16 @@ export function errorText(error: unknown, style: Style): string {
 
   const place = placeOf(report)
   const cause = causeOf(error)
-  const why = [place && !report.message.includes(place) ? place : '', cause ? clean(cause) : ''].filter(Boolean)
+  const why = [place, cause ? clean(cause) : ''].filter(Boolean)
   if (why.length > 0) lines.push(`  ${why.join(': ')}`)
   if (report.hint) lines.push(...hintLines(report.hint, style))
   if (style.verbose) lines.push(...verboseLines(error, report, style))
   return `${lines.join('\n')}\n`
 }
 
-/** `003_labels.sql:12`, or what is known of it. */
-export function placeOf(report: { migration?: string; line?: number }): string {
-  if (!report.migration) return ''
+/** `003_labels.sql:12`, or what is known of it; empty when the message names the file itself. */
+export function placeOf(report: { message: string; migration?: string; line?: number }): string {
+  if (!report.migration || report.message.includes(report.migration)) return ''
   return clean(report.line === undefined ? report.migration : `${report.migration}:${report.line}`)
 }
 
