@@ -1,8 +1,9 @@
-import { type ErrorReport, isTenancyError, TenancyError } from '../errors.ts'
+import { isTenancyError, TenancyError } from '../errors.ts'
 import type { FleetCommand, Listener } from '../events.ts'
 import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
 import type { RolloutOptions } from '../fleet/rollout.ts'
 import { runFleet } from '../fleet/run-fleet.ts'
+import type { Selection } from '../fleet/selection.ts'
 import { bookkeepingTimeoutMs } from '../migrations/migrate.ts'
 import { type Client, withClient } from '../postgres/connect.ts'
 import { isTransient } from '../postgres/sqlstate.ts'
@@ -77,14 +78,17 @@ export async function journaled<T>(
   }
 }
 
-/** Why a tenant in its present state is left out of a run, if it is. */
-export function notActive(tenant: Tenant): ErrorReport | undefined {
-  if (tenant.status === 'active') return undefined
-  const hint = tenant.status === 'dropping' ? `tenantctl drop ${tenant.slug}` : `tenantctl create ${tenant.slug}`
-  const suspended = tenant.status === 'suspended'
-  return new TenancyError(
-    suspended ? 'TENANT_SUSPENDED' : tenant.status === 'dropping' ? 'TENANT_DROPPING' : 'TENANT_NOT_READY',
-    `tenant "${tenant.slug}" is ${tenant.status}`,
-    { tenant: tenant.slug, hint: suspended ? `tenantctl resume ${tenant.slug}` : `finish it with "${hint}"` },
-  ).toJSON()
+/**
+ * What becomes of a tenant that is not active: left out of a fleet, but an error for whoever named it. Undefined for
+ * one that is.
+ */
+export function unlessActive(tenant: Tenant, selection: Selection): { status: 'skipped'; reason: string } | undefined {
+  const { slug, status } = tenant
+  if (status === 'active') return undefined
+  const message = `tenant "${slug}" is ${status}`
+  if (!('tenants' in selection)) return { status: 'skipped', reason: message }
+  const codes = { suspended: 'TENANT_SUSPENDED', dropping: 'TENANT_DROPPING', failed: 'TENANT_FAILED' } as const
+  const code = status === 'provisioning' ? 'TENANT_NOT_READY' : codes[status]
+  const next = { suspended: 'resume', dropping: 'drop', failed: 'create', provisioning: 'create' }[status]
+  throw new TenancyError(code, message, { tenant: slug, hint: `tenantctl ${next} ${slug}` })
 }

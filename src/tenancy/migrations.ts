@@ -9,7 +9,7 @@ import { findMigration, type Migration } from '../migrations/source.ts'
 import { versionOf } from '../migrations/version.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { TenantVersion } from '../registry/tenant-registry.ts'
-import { asTenant, type FleetOptions, journaled, notActive, runOverTenants } from './fleet.ts'
+import { asTenant, type FleetOptions, journaled, runOverTenants, unlessActive } from './fleet.ts'
 import type { LazyParts, Parts } from './parts.ts'
 
 export interface MigrateOptions extends FleetOptions {
@@ -49,8 +49,8 @@ export class TenantMigrations {
     const limits = readLimits(parts, options)
     const tenants = await parts.registry.select(selection)
     return runOverTenants(parts, 'migrate', tenants, options, async tenant => {
-      const error = notActive(tenant)
-      if (error) return { status: 'skipped', error, reason: error.message }
+      const skipped = unlessActive(tenant, selection)
+      if (skipped) return skipped
       if (!options.verify && options.to === undefined && tenant.migrationsHash === newest) return upToDate(tenant)
       return migrateTenant(parts, tenant, migrations, { ...options, ...limits, allow })
     })
@@ -85,8 +85,8 @@ export class TenantMigrations {
     const limits = readLimits(parts, options)
     const tenants = await parts.registry.select(selection)
     return runOverTenants(parts, 'rollback', tenants, options, async tenant => {
-      const error = notActive(tenant)
-      if (error) return { status: 'skipped', error, reason: error.message }
+      const skipped = unlessActive(tenant, selection)
+      if (skipped) return skipped
       return migrateTenant(parts, tenant, migrations, { ...options, ...limits, to: undefined, rollback })
     })
   }
@@ -97,8 +97,8 @@ export class TenantMigrations {
     const migrations = await parts.migrations()
     const tenants = await parts.registry.select(selection)
     return runOverTenants(parts, 'status', tenants, options, async tenant => {
-      const error = notActive(tenant)
-      if (error) return { status: 'skipped', error, reason: error.message }
+      const skipped = unlessActive(tenant, selection)
+      if (skipped) return skipped
       const { applied, pending } = await readStatus(parts, tenant, migrations, options)
       return { status: pending.length > 0 ? 'checked' : 'up_to_date', to: applied.at(-1) ?? null, applied, pending }
     })

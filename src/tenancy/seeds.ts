@@ -3,7 +3,7 @@ import type { FleetResult } from '../fleet/result.ts'
 import type { Selection } from '../fleet/selection.ts'
 import { withDatabaseLock } from '../migrations/migrate.ts'
 import { findSeed, seedDatabase } from '../seeds.ts'
-import { asTenant, type FleetOptions, journaled, notActive, runOverTenants } from './fleet.ts'
+import { asTenant, type FleetOptions, journaled, runOverTenants, unlessActive } from './fleet.ts'
 import type { LazyParts } from './parts.ts'
 
 export interface SeedOptions extends FleetOptions {
@@ -25,8 +25,8 @@ export class TenantSeeds {
     const tenants = await parts.registry.select(selection)
     const { signal, onEvent = parts.config.onEvent } = options
     return runOverTenants(parts, 'seed', tenants, options, async tenant => {
-      const error = notActive(tenant)
-      if (error) return { status: 'skipped', error, reason: error.message }
+      const skipped = unlessActive(tenant, selection)
+      if (skipped) return skipped
       if (seeds.length === 0) return { status: 'up_to_date', applied: [] }
       const applied = await journaled(parts, 'seed', tenant, begin =>
         asTenant(parts, tenant, options, client =>
