@@ -192,7 +192,7 @@ export class TenantRegistry {
     await this.registry.query(
       'recording checksums',
       `INSERT INTO tenantctl.migrations (name, checksum)
-       SELECT * FROM pg_catalog.unnest($1::text[], $2::text[])
+       SELECT * FROM unnest($1::text[], $2::text[])
        ON CONFLICT (name) ${options.replace ? 'DO UPDATE SET checksum = EXCLUDED.checksum' : 'DO NOTHING'}`,
       [migrations.map(each => each.name), migrations.map(each => each.checksum)],
     )
