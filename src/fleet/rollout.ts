@@ -20,8 +20,10 @@ export interface Rollout {
 
 const leastFailures = 5
 
-/** The numbers behind the options, for a fleet of `total` tenants. */
+/** The numbers behind the options, for a fleet of `total` tenants. Throws `USAGE`. */
 export function planRollout(total: number, options: RolloutOptions): Rollout {
+  refuseUnlessWhole('concurrency', options.concurrency, 1)
+  refuseUnlessWhole('retries', options.retries, 0)
   const canary = options.canary === undefined ? 0 : Math.min(total, shareOf(total, options.canary, 'canary'))
   const maxFailures =
     options.maxFailures === undefined
@@ -41,4 +43,9 @@ function shareOf(total: number, value: number | string, option: string): number 
     )
   }
   return match[2] === '%' ? Math.ceil((total * number) / 100) : number
+}
+
+function refuseUnlessWhole(option: string, value: number | undefined, least: number): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return
+  throw new TenancyError('USAGE', `${option}: expected a whole number from ${least} on, found ${value}`)
 }

@@ -34,14 +34,26 @@ export async function runFleet<T>(run: FleetRun<T>): Promise<FleetResult> {
   const { command, items, options } = run
   const startedAt = performance.now()
   const rollout = planRollout(items.length, options)
-  const concurrency = Math.max(1, options.concurrency ?? defaultConcurrency)
+  const concurrency = options.concurrency ?? defaultConcurrency
   const outcomes = new Array<TenantOutcome | undefined>(items.length)
+  // Of tenants that wait for another attempt, which may never come.
+  const unsettled = new Array<TenantOutcome | undefined>(items.length)
   notify(options.onEvent, { event: 'fleet_started', command, total: items.length, concurrency })
 
   const failures = () => outcomes.filter(outcome => outcome?.status === 'failed').length
   const tasks = items.map((item, index): Task<T> => ({ item, index, attempt: 1, notBefore: 0 }))
   const group = (tasks: Task<T>[], maxFailures: number) =>
-    runGroup(run, tasks, { concurrency, retries: rollout.retries, mayStart: () => failures() <= maxFailures }, outcomes)
+    runGroup(run, tasks, {
+      concurrency,
+      retries: rollout.retries,
+      mayStart: () => failures() <= maxFailures,
+      settle: (index, outcome) => {
+        outcomes[index] = outcome
+      },
+      retry: (index, outcome) => {
+        unsettled[index] = outcome
+      },
+    })
 
   await group(tasks.slice(0, rollout.canary), 0)
   const canaryFailed = failures() > 0
@@ -53,7 +65,8 @@ export async function runFleet<T>(run: FleetRun<T>): Promise<FleetResult> {
       ? 'a tenant of the canary group failed'
       : `more than ${rollout.maxFailures} tenants failed`
   const tenants = items.map(
-    (item, index): TenantOutcome => outcomes[index] ?? { tenant: run.slugOf(item), status: 'skipped', reason },
+    (item, index): TenantOutcome =>
+      outcomes[index] ?? unsettled[index] ?? { tenant: run.slugOf(item), status: 'skipped', reason },
   )
   const count = (status: TenantOutcome['status']) => tenants.filter(outcome => outcome.status === status).length
   const [upToDate, failed, skipped] = [count('up_to_date'), count('failed'), count('skipped')]
@@ -69,45 +82,49 @@ export async function runFleet<T>(run: FleetRun<T>): Promise<FleetResult> {
   }
 }
 
-interface GroupLimits {
+interface Group {
   concurrency: number
   retries: number
   mayStart(): boolean
+  settle(index: number, outcome: TenantOutcome): void
+  retry(index: number, outcome: TenantOutcome): void
 }
 
-async function runGroup<T>(
-  run: FleetRun<T>,
-  queue: Task<T>[],
-  limits: GroupLimits,
-  outcomes: (TenantOutcome | undefined)[],
-): Promise<void> {
+async function runGroup<T>(run: FleetRun<T>, queue: Task<T>[], group: Group): Promise<void> {
   const { signal, onEvent } = run.options
   const worker = async () => {
     for (let task = queue.shift(); task; task = queue.shift()) {
-      if (signal?.aborted || !limits.mayStart()) return
+      if (signal?.aborted || !group.mayStart()) return
       const delay = task.notBefore - Date.now()
       if (delay > 0) await sleep(delay, undefined, { signal }).catch(() => undefined)
       if (signal?.aborted) return
-      const outcome = await attempt(run, task)
-      if (outcome.error && task.attempt <= limits.retries && !signal?.aborted && run.isTransient(outcome.error)) {
-        const delayMs = Math.round(
-          Math.min(longestDelayMs, firstDelayMs * 4 ** (task.attempt - 1)) * (0.5 + Math.random()),
-        )
-        const error = outcome.error.toJSON()
-        notify(onEvent, { event: 'retrying', tenant: run.slugOf(task.item), attempt: task.attempt + 1, delayMs, error })
-        queue.push({ ...task, attempt: task.attempt + 1, notBefore: Date.now() + delayMs })
+      const { outcome, thrown } = await attempt(run, task)
+      if (thrown && task.attempt <= group.retries && !signal?.aborted && run.isTransient(thrown)) {
+        const delayMs = delayAfter(task.attempt)
+        const attempt = task.attempt + 1
+        group.retry(task.index, outcome)
+        notify(onEvent, { event: 'retrying', tenant: outcome.tenant, attempt, delayMs, error: thrown.toJSON() })
+        queue.push({ ...task, attempt, notBefore: Date.now() + delayMs })
         continue
       }
-      const finished = { ...outcome, ...(outcome.error ? { error: outcome.error.toJSON() } : {}) } as TenantOutcome
-      outcomes[task.index] = finished
-      const { tenant, status, durationMs = 0, error } = finished
+      group.settle(task.index, outcome)
+      const { tenant, status, durationMs = 0, error } = outcome
       notify(onEvent, { event: 'tenant_finished', tenant, status, durationMs, ...(error ? { error } : {}) })
     }
   }
-  await Promise.all(Array.from({ length: Math.min(limits.concurrency, queue.length) }, worker))
+  await Promise.all(Array.from({ length: Math.min(group.concurrency, queue.length) }, worker))
 }
 
-type Attempt = Omit<TenantOutcome, 'error'> & { error?: TenancyError }
+/** Grows with each attempt, and is scattered so that tenants which failed together do not come back together. */
+function delayAfter(attempt: number): number {
+  return Math.round(Math.min(longestDelayMs, firstDelayMs * 4 ** (attempt - 1)) * (0.5 + Math.random()))
+}
+
+interface Attempt {
+  outcome: TenantOutcome
+  /** Only of work that threw; work that leaves a tenant out may give its reason as an error, too. */
+  thrown?: TenancyError
+}
 
 async function attempt<T>(run: FleetRun<T>, task: Task<T>): Promise<Attempt> {
   const tenant = run.slugOf(task.item)
@@ -116,9 +133,9 @@ async function attempt<T>(run: FleetRun<T>, task: Task<T>): Promise<Attempt> {
   notify(run.options.onEvent, { event: 'tenant_started', tenant })
   try {
     const outcome = await run.work(task.item)
-    return { tenant, ...outcome, durationMs: durationMs() } as Attempt
-  } catch (thrown) {
-    const error = asTenancyError(thrown).with({ tenant })
-    return { tenant, status: 'failed', durationMs: durationMs(), error }
+    return { outcome: { tenant, ...outcome, durationMs: durationMs() } }
+  } catch (error) {
+    const thrown = asTenancyError(error).with({ tenant })
+    return { outcome: { tenant, status: 'failed', durationMs: durationMs(), error: thrown.toJSON() }, thrown }
   }
 }
