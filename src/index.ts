@@ -26,4 +26,11 @@ export type { FleetOptions } from './tenancy/fleet.ts'
 export type { MigrateOptions, PendingPlan } from './tenancy/migrations.ts'
 export type { SeedOptions } from './tenancy/seeds.ts'
 export { createTenancy, type Tenancy } from './tenancy/tenancy.ts'
-export type { ConnectionInfo, DropOptions, ListOptions, SizedTenant, TenantDetails } from './tenancy/tenants.ts'
+export type {
+  ConnectionInfo,
+  DropOptions,
+  ListOptions,
+  SizedTenant,
+  TenantDetails,
+  UrlOptions,
+} from './tenancy/tenants.ts'

@@ -61,7 +61,7 @@ async function runSeed(client: Client, seed: Seed, options: SeedOptions): Promis
     await options.beforeCommit(seed, result.rows[0].id)
   }
   try {
-    await client.query('RESET SESSION AUTHORIZATION; RESET ALL')
+    await client.query('RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL')
     const { sql } = seed
     if (sql) {
       await withTransaction(client, async () => {

@@ -154,3 +154,16 @@ export function readRollout(command: Command): RolloutInput {
   const options = command.opts()
   return Object.fromEntries(rolloutKeys.filter(key => options[key] !== undefined).map(key => [key, options[key]]))
 }
+
+export type LoginRole = 'app' | 'migrator'
+
+/** Which of a tenant's logins, where it has two (`roles: 'separate'`). */
+export function roleOption(command: Command): Command {
+  return command.addOption(
+    new Option('--role <role>', "which login, with roles: 'separate'").choices(['app', 'migrator']).default('app'),
+  )
+}
+
+export function readRole(command: Command): LoginRole {
+  return command.opts().role
+}

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
+import type { RoleModel } from '../registry/roles.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { validateConfig } from './validate.ts'
 
@@ -57,7 +58,17 @@ export interface TenancyConfig {
         directory?: string | undefined
       }
     | undefined
+  /**
+   * Roles of new tenants. `'single'`: one login that owns schema public. `'separate'`: an owner that cannot log in, a
+   * migrator, and an application's login that may read and write rows but change no schema. Default: `'single'`.
+   */
+  roles?: RoleModel | undefined
+  /**
+   * How databases and roles of new tenants are named. `'opaque'`: after the tenant's id, since names of databases and
+   * roles can be read by every login on a server. Default: `tenant_` and the slug.
+   */
   naming?:
+    | 'opaque'
     | {
         /** What names of databases and roles begin with. Default: `tenant_`. May be empty. */
         prefix?: string | undefined
@@ -118,6 +129,7 @@ export interface ResolvedConfig {
   /** `explicit`: somebody named the folder, so it must exist. */
   migrations: { directory: string; explicit: boolean; lockTimeoutMs: number; statementTimeoutMs: number }
   seeds: { directory: string; explicit: boolean }
+  roles: RoleModel
   naming: { prefix: string; database?: (tenant: TenantIdentity) => string; reserved: string[] }
   /** `connectionLimit` -1: none. */
   database: { extensions: string[]; connectionLimit: number }

@@ -20,6 +20,25 @@ const count = v.optional(atLeast(1, 'a whole number from 1'))
 const server = v.object({ url: secret('a URL') }, 'an object with url')
 const failures = "a whole number from 0, or a share such as '10%'"
 
+const names = v.object(
+  {
+    prefix: v.optional(
+      text(
+        'at most 40 characters of a-z, 0-9 and _, not beginning with a digit or pg_',
+        /^(?!pg_)(?:[a-z_][a-z0-9_]{0,39})?$/,
+      ),
+    ),
+    database: v.optional(
+      v.custom<NonNullable<Exclude<TenancyConfig['naming'], string | undefined>['database']>>(
+        value => typeof value === 'function',
+        'a function from a tenant to a name',
+      ),
+    ),
+    reserved: v.optional(v.array(text('a slug'), 'a list of slugs')),
+  },
+  'an object',
+)
+
 export const configSchema = v.object(
   {
     registry: v.optional(
@@ -49,21 +68,12 @@ export const configSchema = v.object(
       statementTimeout: v.optional(duration),
     }),
     seeds: group({ directory: folder }),
-    naming: group({
-      prefix: v.optional(
-        text(
-          'at most 40 characters of a-z, 0-9 and _, not beginning with a digit or pg_',
-          /^(?!pg_)(?:[a-z_][a-z0-9_]{0,39})?$/,
-        ),
+    roles: v.optional(v.picklist(['single', 'separate'], "'single' or 'separate'")),
+    naming: v.optional(
+      v.lazy(input =>
+        typeof input === 'object' && input !== null ? names : v.literal('opaque', "'opaque', or an object"),
       ),
-      database: v.optional(
-        v.custom<NonNullable<NonNullable<TenancyConfig['naming']>['database']>>(
-          value => typeof value === 'function',
-          'a function from a tenant to a name',
-        ),
-      ),
-      reserved: v.optional(v.array(text('a slug'), 'a list of slugs')),
-    }),
+    ),
     database: group({
       extensions: v.optional(
         v.array(text("an extension's name, at most 63 letters", /^[^\0\s"]{1,63}$/), 'a list of extensions'),

@@ -25,6 +25,7 @@ export function listSettings(
 
 function values(config: ValidConfig): [key: string, value: unknown][] {
   const { registry, embedded, servers, encryption, migrations, seeds, naming, database, fleet, connections } = config
+  const { roles } = config
   return [
     ['registry', registry === null ? null : registry.kind === 'embedded' ? 'embedded' : maskUrl(registry.url)],
     ['embedded.directory', embedded.directory],
@@ -34,6 +35,7 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['migrations.lockTimeout', migrations.lockTimeoutMs],
     ['migrations.statementTimeout', migrations.statementTimeoutMs],
     ['seeds.directory', seeds.directory],
+    ['roles', roles],
     ['naming.prefix', naming.prefix],
     ['naming.database', naming.database ? 'function' : null],
     ['naming.reserved', naming.reserved],

@@ -62,7 +62,7 @@ function fillIn(
   { directory }: ConfigBase,
   url: (key: string, written: string | Secret, database: string) => Secret,
 ): ValidConfig {
-  const { migrations = {}, seeds = {}, naming = {}, database = {}, fleet = {}, connections = {} } = written
+  const { migrations = {}, seeds = {}, database = {}, fleet = {}, connections = {} } = written
   const embedded = { directory: resolve(directory, written.embedded?.directory ?? '.tenantctl') }
   const max = connections.max ?? 20
   return {
@@ -85,11 +85,8 @@ function fillIn(
       directory: resolve(directory, seeds.directory ?? 'seeders/tenant'),
       explicit: seeds.directory !== undefined,
     },
-    naming: {
-      prefix: naming.prefix ?? 'tenant_',
-      ...(naming.database ? { database: naming.database } : {}),
-      reserved: naming.reserved ?? [],
-    },
+    roles: written.roles ?? 'single',
+    naming: names(written.naming),
     database: { extensions: database.extensions ?? [], connectionLimit: database.connectionLimit ?? -1 },
     fleet: { concurrency: fleet.concurrency ?? null, maxFailures: fleet.maxFailures ?? null },
     connections: {
@@ -100,6 +97,15 @@ function fillIn(
     },
     ...(written.onEvent ? { onEvent: written.onEvent } : {}),
   }
+}
+
+/** An opaque name keeps 122 random bits of the id, and gives nobody away. */
+function names(naming: TenancyConfig['naming'] = {}): ValidConfig['naming'] {
+  if (naming === 'opaque') {
+    return { prefix: 't_', database: ({ id }) => `t_${id.replaceAll('-', '')}`, reserved: [] }
+  }
+  const { prefix = 'tenant_', database, reserved = [] } = naming
+  return { prefix, ...(database ? { database } : {}), reserved }
 }
 
 function registry(

@@ -193,7 +193,7 @@ export async function runScript(
 }
 
 /** What an earlier file has SET must not reach the next one. */
-const cleanSession = 'RESET SESSION AUTHORIZATION; RESET ALL'
+const cleanSession = 'RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL'
 
 function openText({ history, options }: Run): string {
   return `SET LOCAL statement_timeout = ${options.statementTimeoutMs}; ${history.lockText()}`

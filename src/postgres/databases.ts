@@ -86,19 +86,29 @@ export async function publishDatabase(
   })
 }
 
-/** Lets a role connect, make temporary tables and make schemas; checks that nobody but it and the owner may. */
-export async function grantDatabase(client: Client, name: string, role: string): Promise<void> {
-  await query(
-    client,
-    `granting database "${name}" to role "${role}"`,
-    `GRANT CONNECT, TEMPORARY, CREATE ON DATABASE ${quoteIdentifier(name)} TO ${quoteIdentifier(role)}`,
-  )
-  const others = Object.keys((await findDatabase(client, name))?.privileges ?? {}).filter(grantee => grantee !== role)
-  if (others.length > 0) {
-    throw new TenancyError('ISOLATION_BROKEN', `database "${name}" is open to ${others.join(', ')} as well`, {
-      hint: `REVOKE ALL ON DATABASE ${quoteIdentifier(name)} FROM ${others.join(', ')};`,
-    })
-  }
+export interface DatabaseGrant {
+  role: string
+  privileges: readonly ('CONNECT' | 'TEMPORARY' | 'CREATE')[]
+}
+
+/** Grants all at once, then checks that nobody but these roles and the owner may do anything. */
+export async function grantDatabase(client: Client, name: string, grants: readonly DatabaseGrant[]): Promise<void> {
+  await withTransaction(client, async () => {
+    for (const { role, privileges } of grants) {
+      await query(
+        client,
+        `granting database "${name}" to role "${role}"`,
+        `GRANT ${privileges.join(', ')} ON DATABASE ${quoteIdentifier(name)} TO ${quoteIdentifier(role)}`,
+      )
+    }
+    const granted = Object.keys((await findDatabase(client, name))?.privileges ?? {})
+    const others = granted.filter(grantee => !grants.some(({ role }) => role === grantee))
+    if (others.length > 0) {
+      throw new TenancyError('ISOLATION_BROKEN', `database "${name}" is open to ${others.join(', ')} as well`, {
+        hint: `REVOKE ALL ON DATABASE ${quoteIdentifier(name)} FROM ${others.join(', ')};`,
+      })
+    }
+  })
 }
 
 export async function setAllowConnections(client: Client, name: string, allow: boolean): Promise<void> {

@@ -26,30 +26,53 @@ export async function findRole(client: Client, name: string): Promise<Role | und
 }
 
 /**
- * Makes a login role with its marker in one transaction, so that what a crash leaves is known to be ours, and makes
+ * Makes a role with its marker in one transaction, so that what a crash leaves is known to be ours, and makes
  * the admin a member of it unless it is a superuser: only members may hand objects to a role or end its sessions.
  */
 export async function createRole(
   client: Client,
   admin: AdminFacts,
-  role: { name: string; verifier: Secret; marker: string; connectionLimit: number },
+  role: {
+    name: string
+    /** Without one, it cannot log in. */
+    verifier: Secret | undefined
+    marker: string
+    connectionLimit: number
+  },
 ): Promise<void> {
   const name = quoteIdentifier(role.name)
+  const login = role.verifier ? `LOGIN PASSWORD ${quoteLiteral(role.verifier.reveal())}` : 'NOLOGIN'
   await withTransaction(client, async () => {
     await keepOutOfLog(client, admin)
     await query(
       client,
       `creating role "${role.name}"`,
-      `CREATE ROLE ${name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
-         CONNECTION LIMIT ${role.connectionLimit} PASSWORD ${quoteLiteral(role.verifier.reveal())}`,
+      `CREATE ROLE ${name} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
+         CONNECTION LIMIT ${role.connectionLimit} ${login}`,
     )
     await query(client, `marking role "${role.name}"`, `COMMENT ON ROLE ${name} IS ${quoteLiteral(role.marker)}`)
-    if (!admin.superuser) {
-      // From PostgreSQL 16 on, a role's maker is its member with ADMIN only (manual, 22.4).
-      const options = admin.version >= 160000 ? 'WITH INHERIT TRUE, SET TRUE' : ''
-      await query(client, `joining role "${role.name}"`, `GRANT ${name} TO CURRENT_USER ${options}`)
-    }
+    // From PostgreSQL 16 on, a role's maker is its member with ADMIN only (manual, 22.4).
+    if (!admin.superuser) await grantRole(client, admin, role.name, admin.user)
   })
+}
+
+/** Makes `member` one who may act as `role` and has its rights. */
+export async function grantRole(client: Client, admin: AdminFacts, role: string, member: string): Promise<void> {
+  const options = admin.version >= 160000 ? 'WITH INHERIT TRUE, SET TRUE' : ''
+  await query(
+    client,
+    `making "${member}" a member of role "${role}"`,
+    `GRANT ${quoteIdentifier(role)} TO ${quoteIdentifier(member)} ${options}`,
+  )
+}
+
+/** In that database, the login acts as `role` from its first statement on. */
+export async function actAs(client: Client, login: string, database: string, role: string): Promise<void> {
+  await query(
+    client,
+    `making "${login}" act as "${role}"`,
+    `ALTER ROLE ${quoteIdentifier(login)} IN DATABASE ${quoteIdentifier(database)} SET role = ${quoteLiteral(role)}`,
+  )
 }
 
 export async function setRolePassword(

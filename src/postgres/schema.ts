@@ -37,10 +37,39 @@ export async function hasExtensions(client: Client, extensions: readonly string[
  * that is none leaves it so, and the role uses the CREATE right that PUBLIC has there (nobody else may connect).
  */
 export async function ownSchemaPublic(client: Client, admin: AdminFacts, role: string): Promise<void> {
-  if (admin.version < 150000 && !admin.superuser) return
+  if (!mayOwnSchemaPublic(admin)) return
   const doing = `handing schema public to role "${role}"`
   await withTransaction(client, async () => {
     await query(client, doing, 'REVOKE ALL ON SCHEMA public FROM PUBLIC')
     await query(client, doing, `ALTER SCHEMA public OWNER TO ${quoteIdentifier(role)}`)
+  })
+}
+
+export function mayOwnSchemaPublic(admin: AdminFacts): boolean {
+  return admin.version >= 150000 || admin.superuser
+}
+
+/**
+ * Gives the application's role rows and sequences of all that the owner will make, but not of the migrations' own
+ * schema: default privileges would open that too, had it not been made before them.
+ */
+export async function separateRoles(
+  client: Client,
+  roles: { owner: string; app: string; historySchema: string },
+): Promise<void> {
+  const owner = quoteIdentifier(roles.owner)
+  const app = quoteIdentifier(roles.app)
+  const doing = `separating the rights of "${roles.app}" from those of "${roles.owner}"`
+  const defaults = `ALTER DEFAULT PRIVILEGES FOR ROLE ${owner} GRANT`
+  await withTransaction(client, async () => {
+    await query(
+      client,
+      doing,
+      `CREATE SCHEMA IF NOT EXISTS ${quoteIdentifier(roles.historySchema)} AUTHORIZATION ${owner}`,
+    )
+    await query(client, doing, `GRANT USAGE ON SCHEMA public TO ${app}`)
+    await query(client, doing, `${defaults} USAGE ON SCHEMAS TO ${app}`)
+    await query(client, doing, `${defaults} SELECT, INSERT, UPDATE, DELETE ON TABLES TO ${app}`)
+    await query(client, doing, `${defaults} USAGE, SELECT, UPDATE ON SEQUENCES TO ${app}`)
   })
 }

@@ -6,7 +6,9 @@ import { hostAndPort } from '../postgres/address.ts'
 import { withAdmin } from '../postgres/connect.ts'
 import { findDatabase } from '../postgres/databases.ts'
 import { findRole } from '../postgres/roles.ts'
+import { mayOwnSchemaPublic } from '../postgres/schema.ts'
 import { adminFacts } from '../postgres/server.ts'
+import { roleNames } from '../registry/roles.ts'
 import { defaultServer } from '../registry/servers.ts'
 import type { Labels, Tenant } from '../registry/tenant.ts'
 import type { NewTenant } from '../registry/tenant-registry.ts'
@@ -84,7 +86,9 @@ async function describeTenant(parts: ProvisioningParts, input: CreateInput): Pro
   const server = input.server ?? defaultServer
   parts.servers.admin(server)
   const labels = input.labels ?? {}
-  return { id, slug, name, server, database, username: roleName(database), password: generatePassword(), labels }
+  const migratorPassword = parts.config.roles === 'separate' ? generatePassword() : undefined
+  const username = roleName(database)
+  return { id, slug, name, server, database, username, password: generatePassword(), migratorPassword, labels }
 }
 
 /** Looks for what is in the way first, so that a plain clash of names leaves nothing half-made behind. */
@@ -100,9 +104,18 @@ async function reserve(parts: ProvisioningParts, wanted: NewTenant, options: Run
         hint: `ALTER ROLE "${facts.user}" CREATEDB CREATEROLE;`,
       })
     }
+    const roles = wanted.migratorPassword ? 'separate' : 'single'
+    if (roles === 'separate' && !mayOwnSchemaPublic(facts)) {
+      throw new TenancyError(
+        'PRIVILEGES_INSUFFICIENT',
+        "roles: 'separate' needs PostgreSQL 15, or a superuser: before, everybody may create tables in schema public",
+      )
+    }
     const database = await findDatabase(admin, wanted.database)
     if (database) throw databaseExists(wanted.database, database.owner)
-    if (await findRole(admin, wanted.username)) throw roleExists(wanted.username)
+    for (const name of roleNames({ username: wanted.username, roles })) {
+      if (await findRole(admin, name)) throw roleExists(name)
+    }
   }).catch(error => {
     throw isTenancyError(error) ? error.with({ tenant: wanted.slug }) : error
   })

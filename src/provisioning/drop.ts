@@ -1,6 +1,7 @@
 import { isTenancyError, TenancyError } from '../errors.ts'
 import { findDatabase, listSessions } from '../postgres/databases.ts'
 import { findRole } from '../postgres/roles.ts'
+import { roleNames } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { RunOptions } from './create.ts'
@@ -39,10 +40,10 @@ async function refuseDrop({ admin, tenant, marker, force }: StepContext): Promis
     })
   }
   const database = await findDatabase(admin, tenant.database)
-  const role = await findRole(admin, tenant.username)
+  const roles = await Promise.all(roleNames(tenant).map(name => findRole(admin, name)))
   // One that never got that far may well stand beside a foreign database of the name it wanted.
   const complete = tenant.status === 'active' || tenant.status === 'suspended'
-  const foreign = [database, role].some(each => each && each.marker !== marker)
+  const foreign = [database, ...roles].some(each => each && each.marker !== marker)
   if (complete && foreign) {
     throw new TenancyError(
       'TENANT_MISMATCH',

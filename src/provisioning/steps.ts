@@ -12,9 +12,10 @@ import {
   publishDatabase,
   setAllowConnections,
 } from '../postgres/databases.ts'
-import { createRole, dropRole, findRole, setRoleLogin } from '../postgres/roles.ts'
-import { createExtensions, hasExtensions, ownSchemaPublic } from '../postgres/schema.ts'
+import { actAs, createRole, dropRole, findRole, grantRole, setRoleLogin } from '../postgres/roles.ts'
+import { createExtensions, hasExtensions, ownSchemaPublic, separateRoles } from '../postgres/schema.ts'
 import { scramVerifier } from '../postgres/scram.ts'
+import { historySchema, loginRoles, roleNames, rolesOf } from '../registry/roles.ts'
 import { seedDatabase, wasCommitted } from '../seeds.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
@@ -30,21 +31,35 @@ const reserve: ProvisioningStep = {
 const createTenantRole: ProvisioningStep = {
   name: 'createRole',
   async isDone({ admin, tenant, marker }) {
-    const role = await findRole(admin, tenant.username)
-    if (role && role.marker !== marker) throw roleExists(tenant.username)
-    // A drop that was cut off, or gave up, has taken the right to log in.
-    return role?.canLogin === true
+    const logins = loginRoles(tenant)
+    let complete = true
+    for (const name of roleNames(tenant)) {
+      const role = await findRole(admin, name)
+      if (role && role.marker !== marker) throw roleExists(name)
+      // A drop that was cut off, or gave up, has taken the right to log in.
+      complete &&= role !== undefined && role.canLogin === logins.includes(name)
+    }
+    return complete
   },
   async apply({ admin, adminFacts, tenant, marker, parts }) {
-    if (await findRole(admin, tenant.username)) return setRoleLogin(admin, tenant.username, true)
-    const { password } = await parts.registry.credentials(tenant)
-    const verifier = await scramVerifier(password)
     const { connectionLimit } = parts.config.database
-    await createRole(admin, adminFacts, { name: tenant.username, verifier, marker, connectionLimit })
+    const roles = rolesOf(tenant)
+    for (const name of roleNames(tenant)) {
+      const login = name === roles.app ? 'app' : name === roles.migrator ? 'migrator' : undefined
+      if (await findRole(admin, name)) {
+        if (login) await setRoleLogin(admin, name, true)
+        continue
+      }
+      const verifier = login && (await scramVerifier((await parts.registry.credentials(tenant, login)).password))
+      await createRole(admin, adminFacts, { name, verifier, marker, connectionLimit })
+    }
   },
   async undo({ admin, tenant, marker }) {
-    const role = await findRole(admin, tenant.username)
-    if (role?.marker === marker) await dropRole(admin, tenant.username)
+    // Members first: the owner has them.
+    for (const name of roleNames(tenant).reverse()) {
+      const role = await findRole(admin, name)
+      if (role?.marker === marker) await dropRole(admin, name)
+    }
   },
 }
 
@@ -93,13 +108,31 @@ const grantAccess: ProvisioningStep = {
   isDone: mayConnect,
   async apply(context) {
     const { admin, adminFacts, tenant } = context
-    await insideAsAdmin(context, client => ownSchemaPublic(client, adminFacts, tenant.username))
-    await grantDatabase(admin, tenant.database, tenant.username)
+    const { owner, migrator, app } = rolesOf(tenant)
+    const separate = tenant.roles === 'separate'
+    await insideAsAdmin(context, async client => {
+      await ownSchemaPublic(client, adminFacts, owner)
+      if (separate) await separateRoles(client, { owner, app, historySchema: historySchema(tenant) })
+    })
+    if (separate) {
+      await grantRole(admin, adminFacts, owner, migrator)
+      await actAs(admin, migrator, tenant.database, owner)
+    }
+    await grantDatabase(
+      admin,
+      tenant.database,
+      separate
+        ? [
+            { role: owner, privileges: ['TEMPORARY', 'CREATE'] },
+            { role: migrator, privileges: ['CONNECT'] },
+            { role: app, privileges: ['CONNECT'] },
+          ]
+        : [{ role: app, privileges: ['CONNECT', 'TEMPORARY', 'CREATE'] }],
+    )
   },
   /** Nobody comes in any more, and who is in goes. Without `force` that is taken back when somebody is in. */
   async undo(context) {
     const { admin, tenant, marker, force } = context
-    const role = await findRole(admin, tenant.username)
     const database = await findDatabase(admin, tenant.database)
     if (database?.marker === marker && !database.invalid) {
       await setAllowConnections(admin, tenant.database, false)
@@ -110,7 +143,10 @@ const grantAccess: ProvisioningStep = {
       }
       await endSessions(admin, tenant.database)
     }
-    if (role?.marker === marker) await setRoleLogin(admin, tenant.username, false)
+    for (const name of loginRoles(tenant)) {
+      const role = await findRole(admin, name)
+      if (role?.marker === marker) await setRoleLogin(admin, name, false)
+    }
   },
 }
 
@@ -125,6 +161,7 @@ const migrate: ProvisioningStep = {
       const { statementTimeoutMs } = parts.config.migrations
       const result = await migrateDatabase(client, migrations, {
         tenant: tenant.slug,
+        schema: historySchema(tenant),
         statementTimeoutMs,
         waitMs: 30_000,
         signal,
@@ -230,7 +267,7 @@ function insideAsAdmin<T>(context: StepContext, work: (client: Client) => Promis
 
 async function insideAsTenant<T>(context: StepContext, work: (client: Client) => Promise<T>): Promise<T> {
   const { parts, tenant, signal } = context
-  const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant))
+  const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant, 'migrator'))
   const settings = { lock_timeout: parts.config.migrations.lockTimeoutMs, statement_timeout: bookkeepingTimeoutMs }
-  return withClient(address, { settings, signal, doing: `logging in as role "${tenant.username}"` }, work)
+  return withClient(address, { settings, signal, doing: `logging in as role "${address.user}"` }, work)
 }

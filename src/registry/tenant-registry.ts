@@ -6,13 +6,14 @@ import type { Cipher } from '../secrets/cipher.ts'
 import type { Secret } from '../secrets/secret.ts'
 import type { RegistryConnection } from './connection.ts'
 import { finishIn } from './operation-journal.ts'
+import { type RoleModel, rolesOf } from './roles.ts'
 import type { Labels, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 /** The columns that make a Tenant. */
 const columns = `t.uuid, t.slug, t.name, t.status, s.name AS server, t.db_name, t.db_username, t.schema_version, t.labels,
-  t.protected, t.created_at, t.updated_at`
+  t.roles, t.protected, t.created_at, t.updated_at`
 const fromTenants = 'FROM tenantctl.tenants t JOIN tenantctl.servers s ON s.id = t.server_id'
 const live = 't.retained_until IS NULL'
 
@@ -24,8 +25,13 @@ export interface NewTenant {
   database: string
   username: string
   password: Secret
+  /** Of the migrator, with `roles: 'separate'`. */
+  migratorPassword: Secret | undefined
   labels: Labels
 }
+
+/** Which of a tenant's logins. */
+export type TenantLogin = 'app' | 'migrator'
 
 export interface TenantQuery {
   labels?: Labels | undefined
@@ -112,15 +118,18 @@ export class TenantRegistry {
 
   /** Rows that would clash with a new tenant. */
   async reserve(tenant: NewTenant): Promise<Tenant> {
-    const sealed = await this.cipher.seal(tenant.password, passwordContext(tenant.id))
+    const { password, migratorPassword } = tenant
+    const sealed = await this.cipher.seal(password, passwordContext(tenant.id, 'app'))
+    const sealedMigrator =
+      migratorPassword && (await this.cipher.seal(migratorPassword, passwordContext(tenant.id, 'migrator')))
     try {
       await this.registry.query(
         'reserving the tenant',
         `WITH server AS (
            INSERT INTO tenantctl.servers (name) VALUES ($4)
            ON CONFLICT (name) DO UPDATE SET name = EXCLUDED.name RETURNING id)
-         INSERT INTO tenantctl.tenants (uuid, slug, name, server_id, db_name, db_username, db_password, labels)
-         SELECT $1, $2, $3, server.id, $5, $6, $7, $8 FROM server`,
+         INSERT INTO tenantctl.tenants (uuid, slug, name, server_id, db_name, db_username, db_password, labels, roles, migrator_password)
+         SELECT $1, $2, $3, server.id, $5, $6, $7, $8, $9, $10 FROM server`,
         [
           tenant.id,
           tenant.slug,
@@ -130,6 +139,8 @@ export class TenantRegistry {
           tenant.username,
           sealed,
           JSON.stringify(tenant.labels),
+          sealedMigrator ? 'separate' : 'single',
+          sealedMigrator ?? null,
         ],
       )
     } catch (error) {
@@ -139,18 +150,21 @@ export class TenantRegistry {
     return this.get(tenant.id)
   }
 
-  async credentials(tenant: Pick<Tenant, 'id' | 'slug'>): Promise<TenantCredentials> {
-    const [row] = await this.registry.query<{ db_username: string; db_password: string }>(
+  /** The login of the application, or of the migrator; with `roles: 'single'` they are one. */
+  async credentials(
+    tenant: Pick<Tenant, 'id' | 'slug' | 'username' | 'roles'>,
+    login: TenantLogin = 'app',
+  ): Promise<TenantCredentials> {
+    const column = login === 'migrator' && tenant.roles === 'separate' ? 'migrator_password' : 'db_password'
+    const [row] = await this.registry.query<{ password: string }>(
       'reading credentials',
-      'SELECT db_username, db_password FROM tenantctl.tenants WHERE uuid = $1',
+      `SELECT ${column} AS password FROM tenantctl.tenants WHERE uuid = $1`,
       [tenant.id],
     )
     if (!row) throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${tenant.slug}"`, { tenant: tenant.slug })
     try {
-      return {
-        username: row.db_username,
-        password: await this.cipher.open(row.db_password, passwordContext(tenant.id)),
-      }
+      const context = passwordContext(tenant.id, column === 'db_password' ? 'app' : 'migrator')
+      return { username: rolesOf(tenant)[login], password: await this.cipher.open(row.password, context) }
     } catch (error) {
       throw isTenancyError(error) ? error.with({ tenant: tenant.slug }) : error
     }
@@ -235,9 +249,9 @@ export class TenantRegistry {
   }
 }
 
-/** Binds a sealed password to its tenant and column: moved to another row, it does not open. */
-function passwordContext(id: string): string {
-  return `${id}|db_password`
+/** Binds a sealed password to its tenant and column: moved to another place, it does not open. */
+function passwordContext(id: string, login: TenantLogin): string {
+  return `${id}|${login === 'app' ? 'db_password' : 'migrator_password'}`
 }
 
 function clash(error: unknown, tenant: NewTenant): TenancyError {
@@ -265,6 +279,7 @@ interface TenantRow {
   db_username: string
   schema_version: string | null
   labels: Labels
+  roles: RoleModel
   protected: boolean
   created_at: Date
   updated_at: Date
@@ -282,6 +297,7 @@ function toTenant(row: TenantRow): Tenant {
     username: row.db_username,
     schemaVersion: row.schema_version,
     labels: row.labels,
+    roles: row.roles,
     protected: row.protected,
     createdAt: row.created_at.toISOString(),
     updatedAt: row.updated_at.toISOString(),

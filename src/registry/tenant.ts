@@ -1,4 +1,5 @@
 import type { Secret } from '../secrets/secret.ts'
+import type { RoleModel } from './roles.ts'
 
 export const tenantStatuses = ['provisioning', 'active', 'suspended', 'dropping', 'failed'] as const
 
@@ -21,6 +22,7 @@ export interface Tenant {
   /** Name of the last applied migration without extension, or null. */
   schemaVersion: string | null
   labels: Labels
+  roles: RoleModel
   protected: boolean
   createdAt: string
   updatedAt: string

@@ -50,12 +50,12 @@ export async function asTenant<T>(
   options: { lockTimeoutMs?: number; signal?: AbortSignal | undefined },
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant))
+  const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant, 'migrator'))
   const settings = {
     lock_timeout: options.lockTimeoutMs ?? parts.config.migrations.lockTimeoutMs,
     statement_timeout: bookkeepingTimeoutMs,
   }
-  const doing = `logging in to database "${tenant.database}" as role "${tenant.username}"`
+  const doing = `logging in to database "${tenant.database}" as role "${address.user}"`
   return withClient(address, { settings, signal: options.signal, doing }, work)
 }
 

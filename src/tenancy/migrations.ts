@@ -7,6 +7,7 @@ import { migrateDatabase } from '../migrations/migrate.ts'
 import { planUp, type RollbackTarget } from '../migrations/plan.ts'
 import { findMigration, type Migration } from '../migrations/source.ts'
 import { versionOf } from '../migrations/version.ts'
+import { historySchema } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { TenantVersion } from '../registry/tenant-registry.ts'
 import { asTenant, type FleetOptions, journaled, runOverTenants, unlessActive } from './fleet.ts'
@@ -62,7 +63,9 @@ export class TenantMigrations {
     const migrations = await parts.migrations()
     const plans: PendingPlan[] = []
     for (const tenant of await parts.registry.select(selection)) {
-      const applied = await asTenant(parts, tenant, options, client => new MigrationHistory(client).read())
+      const applied = await asTenant(parts, tenant, options, client =>
+        new MigrationHistory(client, historySchema(tenant)).read(),
+      )
       const pending = planUp(migrations, applied, options.to)
       plans.push({
         tenant: tenant.slug,
@@ -112,7 +115,9 @@ export async function readStatus(
   migrations: readonly Migration[],
   options: Pick<FleetOptions, 'signal'> = {},
 ): Promise<{ applied: string[]; pending: string[] }> {
-  const history = await asTenant(parts, tenant, options, client => new MigrationHistory(client).read())
+  const history = await asTenant(parts, tenant, options, client =>
+    new MigrationHistory(client, historySchema(tenant)).read(),
+  )
   const applied = history.map(each => each.name)
   return { applied, pending: migrations.map(each => each.name).filter(name => !applied.includes(name)) }
 }
@@ -143,6 +148,7 @@ async function migrateTenant(
           statementTimeoutMs: run.statementTimeoutMs,
           waitMs,
           tenant: tenant.slug,
+          schema: historySchema(tenant),
           signal: run.signal,
           onEvent: event => {
             if (event.event === 'migration_finished') ran.push(event.migration)
@@ -180,7 +186,7 @@ async function recordVersion(
   migrations: readonly Migration[],
   client: ConstructorParameters<typeof MigrationHistory>[0],
 ): Promise<void> {
-  const applied = (await new MigrationHistory(client).read()).map(each => each.name)
+  const applied = (await new MigrationHistory(client, historySchema(tenant)).read()).map(each => each.name)
   await parts.registry.setSchemaVersion(tenant.id, versionOf(applied), undefined)
   await parts.registry.recordChecksums(migrations.filter(migration => applied.includes(migration.name)))
 }

@@ -9,7 +9,7 @@ import { type CreatedTenant, type CreateInput, createTenant, type RunOptions } f
 import { dropTenant } from '../provisioning/drop.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { Tenant } from '../registry/tenant.ts'
-import type { TenantQuery } from '../registry/tenant-registry.ts'
+import type { TenantLogin, TenantQuery } from '../registry/tenant-registry.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { type FleetOptions, runOverTenants } from './fleet.ts'
 import { readStatus } from './migrations.ts'
@@ -48,6 +48,13 @@ export interface DropOptions extends FleetOptions {
   ifExists?: boolean | undefined
   /** The number of tenants that was confirmed; another number is `COUNT_MISMATCH`. */
   expect?: number | undefined
+}
+
+export interface UrlOptions {
+  /** The admin's login instead of the tenant's. Default: false. */
+  admin?: boolean | undefined
+  /** Which login, where the tenant has two (`roles: 'separate'`). Default: `app`. */
+  role?: TenantLogin | undefined
 }
 
 export interface ConnectionInfo {
@@ -144,16 +151,16 @@ export class Tenants {
     }
   }
 
-  /** The URL of a tenant's database, password included; with `admin`, the admin's login to it. */
-  async url(slugOrId: string, options: { admin?: boolean | undefined } = {}): Promise<Secret> {
+  /** The URL of a tenant's database, password included. */
+  async url(slugOrId: string, options: UrlOptions = {}): Promise<Secret> {
     const parts = await this.parts.get()
-    return toUrl(await addressOf(parts, await parts.registry.get(slugOrId), options.admin ?? false))
+    return toUrl(await addressOf(parts, await parts.registry.get(slugOrId), options))
   }
 
   /** The same in pieces, for programs that do not take a URL. */
-  async connectionInfo(slugOrId: string): Promise<ConnectionInfo> {
+  async connectionInfo(slugOrId: string, options: UrlOptions = {}): Promise<ConnectionInfo> {
     const parts = await this.parts.get()
-    const address = await addressOf(parts, await parts.registry.get(slugOrId), false)
+    const address = await addressOf(parts, await parts.registry.get(slugOrId), options)
     const { host, port, database, user, password, sslmode, sslrootcert } = address
     return {
       host,
@@ -194,9 +201,9 @@ async function selectForDrop(parts: Parts, selection: Selection, options: DropOp
   return [...new Map(found.filter(each => each !== undefined).map(each => [each.id, each])).values()]
 }
 
-async function addressOf(parts: Parts, tenant: Tenant, admin: boolean): Promise<ServerAddress> {
+async function addressOf(parts: Parts, tenant: Tenant, { admin, role = 'app' }: UrlOptions): Promise<ServerAddress> {
   if (admin) return { ...parts.servers.admin(tenant.server), database: tenant.database }
-  return parts.servers.tenant(tenant, await parts.registry.credentials(tenant))
+  return parts.servers.tenant(tenant, await parts.registry.credentials(tenant, role))
 }
 
 async function usageOf(parts: Parts, tenant: Tenant): Promise<{ size: number | null; connections: number }> {

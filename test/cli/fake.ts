@@ -78,6 +78,7 @@ export function tenant(slug: string, more: Partial<Tenant> = {}): Tenant {
     username: `tenant_${slug}`,
     schemaVersion: '20260103_add_labels',
     labels: {},
+    roles: 'single',
     protected: false,
     createdAt: '2026-01-05T10:00:00.000Z',
     updatedAt: '2026-01-05T10:00:00.000Z',

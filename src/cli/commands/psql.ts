@@ -3,15 +3,21 @@ import { constants } from 'node:os'
 import { defineCommand, examples } from '../command.ts'
 import type { CliContext } from '../context.ts'
 import { CliError } from '../errors.ts'
+import { type LoginRole, readRole, roleOption } from '../options.ts'
 
-export default defineCommand<{ tenant: string; args: string[] }, number>({
+export default defineCommand<{ tenant: string; args: string[]; role: LoginRole }, number>({
   configure(command) {
     command.argument('<tenant>', 'slug or id').argument('[args...]', 'arguments for psql, after --')
+    roleOption(command)
     examples(command, ['tenantctl psql acme', 'tenantctl psql acme -- -c "select count(*) from users"'])
   },
-  read: command => ({ tenant: command.processedArgs[0] as string, args: command.processedArgs[1] as string[] }),
-  async run({ tenant, args }, context) {
-    const login = await (await context.tenancy()).tenants.connectionInfo(tenant)
+  read: command => ({
+    tenant: command.processedArgs[0] as string,
+    args: command.processedArgs[1] as string[],
+    role: readRole(command),
+  }),
+  async run({ tenant, args, role }, context) {
+    const login = await (await context.tenancy()).tenants.connectionInfo(tenant, { role })
     // Our own connections must not stay open for as long as someone sits in psql.
     await context.close()
     context.reporter.pause()
