@@ -54,8 +54,8 @@ export function parseScript(file: string, text: string, firstLine: number, trans
 }
 
 /** `ROLLBACK TO` a savepoint and `PREPARE` of a statement stay inside the transaction. */
-function controlsTransaction({ words: [first = '', second = ''] }: Statement): boolean {
-  if (first === 'rollback' || first === 'abort') return second !== 'to'
+function controlsTransaction({ words: [first = '', second = '', third] }: Statement): boolean {
+  if (first === 'rollback') return second !== 'to' && third !== 'to'
   if (first === 'prepare' || first === 'start') return second === 'transaction'
   return endsTransaction.includes(first)
 }

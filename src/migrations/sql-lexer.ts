@@ -24,7 +24,7 @@ export function splitStatements(sql: string, firstLine = 1): Statement[] {
   let parentheses = 0
   let bodies = 0
 
-  const lineAt = (offset: number) => firstLine + countLines(sql, offset)
+  const lineAt = lineCounter(sql, firstLine)
   const unclosed = (what: string, offset: number): never => {
     throw new TenancyError('MIGRATIONS_INVALID', `line ${lineAt(offset)}: ${what} is not closed`, {
       line: lineAt(offset),
@@ -65,7 +65,8 @@ export function splitStatements(sql: string, firstLine = 1): Statement[] {
       } else if (identifierStart.test(char)) {
         const word = (matchAt(identifierRest, sql, at) as string).toLowerCase()
         if (words.length < 8) words.push(word)
-        bodies = Math.max(0, bodies + bodyChange(word, words, bodies))
+        // Inside parentheses these words are names of parameters, or a CASE that is closed there as well.
+        if (parentheses === 0) bodies = Math.max(0, bodies + bodyChange(word, words, bodies))
         at += word.length
       } else {
         if (char === '(') parentheses += 1
@@ -125,8 +126,12 @@ function endOr(found: number, otherwise: number): number {
   return found < 0 ? otherwise : found
 }
 
-function countLines(sql: string, offset: number): number {
-  let lines = 0
-  for (let at = sql.indexOf('\n'); at >= 0 && at < offset; at = sql.indexOf('\n', at + 1)) lines += 1
-  return lines
+/** Lines of offsets that are asked for in rising order: a dump of many statements is read through once. */
+function lineCounter(sql: string, firstLine: number): (offset: number) => number {
+  let line = firstLine
+  let next = sql.indexOf('\n')
+  return offset => {
+    for (; next >= 0 && next < offset; next = sql.indexOf('\n', next + 1)) line += 1
+    return line
+  }
 }
