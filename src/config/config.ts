@@ -106,6 +106,26 @@ export interface TenancyConfig {
         acquireTimeout?: Duration | undefined
       }
     | undefined
+  drop?:
+    | {
+        /** Makes every drop write a verified dump first, into this folder. Default: none is written unless asked for. */
+        backup?: { directory: string } | undefined
+        /**
+         * Refuses a drop without a backup: `true` every one, `'fleet'` those that do not name a single tenant.
+         * Default: false.
+         */
+        requireBackup?: boolean | 'fleet' | undefined
+      }
+    | undefined
+  tools?:
+    | {
+        /**
+         * Folder of pg_dump and pg_restore. Default: the PATH and the places where PostgreSQL is usually installed, and of
+         * the versions found there the oldest that is not older than the server.
+         */
+        directory?: string | undefined
+      }
+    | undefined
   /** Told of everything that happens, as it happens. Default: nobody is. */
   onEvent?: Listener | undefined
 }
@@ -135,6 +155,9 @@ export interface ResolvedConfig {
   database: { extensions: string[]; connectionLimit: number }
   fleet: { concurrency: number | null; maxFailures: string | number | null }
   connections: { max: number; perTenant: number; idleTimeoutMs: number; acquireTimeoutMs: number }
+  drop: { backupDirectory: string | null; requireBackup: boolean | 'fleet' }
+  /** `path`: the folders of the environment's PATH, where they are known. */
+  tools: { directory: string | null; path: string[] }
   onEvent?: Listener
 }
 

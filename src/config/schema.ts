@@ -97,6 +97,11 @@ export const configSchema = v.object(
       idleTimeout: v.optional(duration),
       acquireTimeout: v.optional(duration),
     }),
+    drop: group({
+      backup: v.optional(v.object({ directory: text('the path of a folder') }, 'an object with directory')),
+      requireBackup: v.optional(v.union([v.boolean(), v.literal('fleet')], "true, false or 'fleet'")),
+    }),
+    tools: group({ directory: folder }),
     onEvent: v.optional(
       v.custom<NonNullable<TenancyConfig['onEvent']>>(value => typeof value === 'function', 'a function'),
     ),
@@ -132,9 +137,11 @@ export function formatPath(path: readonly (string | number)[]): string {
   return path.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('')
 }
 
-/** valibot tells an absent key in the words of the object around it; the only key that is ever required is `url`. */
+/** valibot tells an absent key in the words of the object around it; the only keys ever required are these two. */
 function expectation(issue: v.BaseIssue<unknown>): string {
-  return issue.type === 'object' && issue.path?.at(-1)?.origin === 'key' ? 'a URL' : issue.message
+  const last = issue.path?.at(-1)
+  if (issue.type !== 'object' || last?.origin !== 'key') return issue.message
+  return last.key === 'directory' ? 'the path of a folder' : 'a URL'
 }
 
 const secretive = new Set<unknown>(['registry', 'servers', 'encryption'])

@@ -25,7 +25,7 @@ export function listSettings(
 
 function values(config: ValidConfig): [key: string, value: unknown][] {
   const { registry, embedded, servers, encryption, migrations, seeds, naming, database, fleet, connections } = config
-  const { roles } = config
+  const { roles, drop, tools } = config
   return [
     ['registry', registry === null ? null : registry.kind === 'embedded' ? 'embedded' : maskUrl(registry.url)],
     ['embedded.directory', embedded.directory],
@@ -47,6 +47,9 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['connections.perTenant', connections.perTenant],
     ['connections.idleTimeout', connections.idleTimeoutMs],
     ['connections.acquireTimeout', connections.acquireTimeoutMs],
+    ['drop.backup.directory', drop.backupDirectory],
+    ['drop.requireBackup', drop.requireBackup],
+    ['tools.directory', tools.directory],
   ]
 }
 

@@ -1,4 +1,4 @@
-import { dirname, resolve } from 'node:path'
+import { delimiter, dirname, isAbsolute, resolve } from 'node:path'
 import { TenancyError } from '../errors.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { type ResolvedConfig, type ValidConfig, withServer } from './config.ts'
@@ -79,6 +79,8 @@ async function readSources(
     urlDefaults,
   })
   if (overrides.keys) config.encryption = overrides.keys.value
+  // An empty entry of PATH is the working folder: nobody means to run a pg_dump that happens to lie there.
+  config.tools.path = (env.PATH ?? '').split(delimiter).filter(isAbsolute)
   const sources = Object.entries({
     registry: overrides.registry,
     'encryption.keys': overrides.keys,

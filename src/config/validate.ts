@@ -62,7 +62,7 @@ function fillIn(
   { directory }: ConfigBase,
   url: (key: string, written: string | Secret, database: string) => Secret,
 ): ValidConfig {
-  const { migrations = {}, seeds = {}, database = {}, fleet = {}, connections = {} } = written
+  const { migrations = {}, seeds = {}, database = {}, fleet = {}, connections = {}, drop = {}, tools = {} } = written
   const embedded = { directory: resolve(directory, written.embedded?.directory ?? '.tenantctl') }
   const max = connections.max ?? 20
   return {
@@ -95,6 +95,11 @@ function fillIn(
       idleTimeoutMs: milliseconds(connections.idleTimeout, 30_000),
       acquireTimeoutMs: milliseconds(connections.acquireTimeout, 10_000),
     },
+    drop: {
+      backupDirectory: drop.backup ? resolve(directory, drop.backup.directory) : null,
+      requireBackup: drop.requireBackup ?? false,
+    },
+    tools: { directory: tools.directory === undefined ? null : resolve(directory, tools.directory), path: [] },
     ...(written.onEvent ? { onEvent: written.onEvent } : {}),
   }
 }

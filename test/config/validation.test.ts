@@ -29,6 +29,8 @@ describe('resolveTenancyConfig', () => {
       database: { extensions: [], connectionLimit: -1 },
       fleet: { concurrency: null, maxFailures: null },
       connections: { max: 20, perTenant: 5, idleTimeoutMs: 30_000, acquireTimeoutMs: 10_000 },
+      drop: { backupDirectory: null, requireBackup: false },
+      tools: { directory: null, path: [] },
     })
   })
 
@@ -46,6 +48,8 @@ describe('resolveTenancyConfig', () => {
       database: { extensions: ['uuid-ossp'], connectionLimit: 10 },
       fleet: { concurrency: 4, maxFailures: '2.5%' },
       connections: { max: 3, idleTimeout: 250, acquireTimeout: '1s' },
+      drop: { backup: { directory: 'backups' }, requireBackup: 'fleet' },
+      tools: { directory: '/opt/pg/bin' },
       onEvent,
     } satisfies TenancyConfig)
     expect(config.registry.kind === 'url' && config.registry.url.reveal()).toBe(
@@ -66,6 +70,8 @@ describe('resolveTenancyConfig', () => {
       database: { extensions: ['uuid-ossp'], connectionLimit: 10 },
       fleet: { concurrency: 4, maxFailures: '2.5%' },
       connections: { max: 3, perTenant: 3, idleTimeoutMs: 250, acquireTimeoutMs: 1_000 },
+      drop: { backupDirectory: '/app/backups', requireBackup: 'fleet' },
+      tools: { directory: '/opt/pg/bin', path: [] },
       onEvent,
     })
   })
@@ -138,7 +144,9 @@ describe('resolveTenancyConfig', () => {
     [{ encryption: 'hunter2' }, 'encryption: expected an object with keys, found another text'],
     [{ migrations: { directory: 'postgres://u:hunter2@db', lockTimeout: url } }, 'found another text'],
     [{ registry: 'embedded', connections: { max: 3, perTenant: 4 } }, 'at most connections.max (3), found 4'],
-    [{ registry: 'embedded', drop: { retain: '7d' } }, 'drop: no such key'],
+    [{ registry: 'embedded', colour: { retain: '7d' } }, 'colour: no such key'],
+    [{ registry: 'embedded', drop: { backup: {} } }, 'drop.backup.directory: expected the path of a folder'],
+    [{ registry: 'embedded', drop: { requireBackup: 'all' } }, "drop.requireBackup: expected true, false or 'fleet'"],
   ])('refuses %j and gives no secret away', async (config, part) => {
     const message = await problem(config)
     expect(message).toContain(part)
