@@ -75,6 +75,9 @@ export async function migrateDatabase(
   })
 }
 
+/** Of the lock that whoever changes what is in a database holds, in that database. */
+export const databaseLockKey = lockKey('migrate')
+
 /** One run at a time changes a database, by migrations or seeds; the others wait. */
 export async function withDatabaseLock<T>(
   client: Client,
@@ -94,7 +97,7 @@ export async function withDatabaseLock<T>(
         hint: '"tenantctl operations" shows which; wait for it, then run the same command again',
       }),
   }
-  return withAdvisoryLock(client, lockKey('migrate'), wait, work)
+  return withAdvisoryLock(client, databaseLockKey, wait, work)
 }
 
 interface Run {

@@ -63,3 +63,21 @@ export async function tryAdvisoryLock(client: Client, key: string): Promise<bool
   )
   return row?.locked === true
 }
+
+/** An advisory lock as it shows to the whole server: keys are local to a database. */
+export function lockId(database: string, key: string): string {
+  return `${database}\0${key}`
+}
+
+/** Every 64-bit advisory lock that a session holds, in whichever database, as `lockId` writes it. */
+export async function heldAdvisoryLocks(client: Client): Promise<Set<string>> {
+  const rows = await query<{ database: string; key: string }>(
+    client,
+    'listing advisory locks',
+    // A 64-bit key is shown in halves, with objsubid 1 (manual, 52.12).
+    `SELECT d.datname::text AS database, ((l.classid::int8 << 32) | l.objid::int8)::text AS key
+       FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database
+      WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted`,
+  )
+  return new Set(rows.map(row => lockId(row.database, row.key)))
+}

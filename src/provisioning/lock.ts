@@ -12,6 +12,8 @@ const lockWaitMs = 30_000
 export interface LockOptions {
   signal?: AbortSignal | undefined
   onEvent?: Listener | undefined
+  /** How long to wait for another holder. Default: 30 s. 0: not at all. */
+  waitMs?: number | undefined
 }
 
 /**
@@ -21,7 +23,7 @@ export interface LockOptions {
  */
 export async function withTenantLock<T>(
   parts: ProvisioningParts,
-  tenant: Tenant,
+  tenant: Pick<Tenant, 'id' | 'slug' | 'server'>,
   options: LockOptions,
   work: (admin: Client) => Promise<T>,
 ): Promise<T> {
@@ -29,7 +31,7 @@ export async function withTenantLock<T>(
   const doing = `connecting to server "${tenant.server}" at ${hostAndPort(address)} as ${address.user}`
   return withAdmin(address, { signal: options.signal, doing }, admin => {
     const wait = {
-      timeoutMs: lockWaitMs,
+      timeoutMs: options.waitMs ?? lockWaitMs,
       signal: options.signal,
       onWait: async () => {
         const reason = describeHolder(await parts.journal.running(tenant.id))
@@ -41,8 +43,13 @@ export async function withTenantLock<T>(
           hint: 'wait for it to finish, then run the same command again; the lock ends with its holder',
         }),
     }
-    return withAdvisoryLock(admin, lockKey('tenant', parts.registryId, tenant.id), wait, () => work(admin))
+    return withAdvisoryLock(admin, tenantLockKey(parts, tenant.id), wait, () => work(admin))
   })
+}
+
+/** Of the lock that whoever changes a tenant holds, in the maintenance database of its server. */
+export function tenantLockKey(parts: Pick<ProvisioningParts, 'registryId'>, tenantId: string): string {
+  return lockKey('tenant', parts.registryId, tenantId)
 }
 
 function describeHolder(operation: RunningOperation | undefined): string {

@@ -1,8 +1,10 @@
 import type { ResolvedConfig } from '../config/config.ts'
 import type { Migration, Seed } from '../migrations/source.ts'
+import type { RegistryInventory } from '../registry/inventory.ts'
 import type { OperationJournal } from '../registry/operation-journal.ts'
 import type { Servers } from '../registry/servers.ts'
 import type { TenantRegistry } from '../registry/tenant-registry.ts'
+import type { UnfinishedOperations } from '../registry/unfinished.ts'
 
 /** What provisioning is made of; built once in tenancy.ts. */
 export interface ProvisioningParts {
@@ -10,6 +12,8 @@ export interface ProvisioningParts {
   registryId: string
   registry: TenantRegistry
   journal: OperationJournal
+  unfinished: UnfinishedOperations
+  inventory: RegistryInventory
   servers: Servers
   config: ResolvedConfig
   migrations(): Promise<Migration[]>

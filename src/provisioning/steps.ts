@@ -249,7 +249,7 @@ export function roleExists(name: string): TenancyError {
 }
 
 /** A database's name until it is restricted. */
-function temporaryName(tenantId: string): string {
+export function temporaryName(tenantId: string): string {
   return `tenantctl_new_${tenantId.replaceAll('-', '')}`
 }
 

@@ -15,7 +15,8 @@ import type { RegistryConnection } from './connection.ts'
 
 const directory = fileURLToPath(new URL('../../migrations/registry/', import.meta.url))
 const schema = 'tenantctl'
-const marker = 'tenantctl registry'
+/** COMMENT ON DATABASE of a registry's own database; one that is shared with an application has none. */
+export const registryMarker = 'tenantctl registry'
 /** Databases to connect to while the registry's own is not there yet. */
 const maintenanceDatabases = ['postgres', 'template1']
 const lockWaitMs = 60_000
@@ -102,7 +103,7 @@ async function createRegistryDatabase(address: ServerAddress): Promise<void> {
     }
     return withAdvisoryLock(client, lockKey('registry', address.database), wait, async () => {
       if (await findDatabase(client, address.database)) return
-      const temporary = `tenantctl_new_${lockKey('registry database', address.database).replace('-', 'n')}`
+      const temporary = temporaryRegistryName(address.database)
       const leftover = await findDatabase(client, temporary)
       if (leftover?.allowConnections) {
         throw new TenancyError('DATABASE_EXISTS', `database "${temporary}" is in the way`, {
@@ -112,9 +113,18 @@ async function createRegistryDatabase(address: ServerAddress): Promise<void> {
       // Nobody can have been in it, so nothing can be in it.
       if (leftover) await dropDatabase(client, temporary)
       await createClosedDatabase(client, temporary)
-      await publishDatabase(client, temporary, { name: address.database, marker, connectionLimit: -1 })
+      await publishDatabase(client, temporary, {
+        name: address.database,
+        marker: registryMarker,
+        connectionLimit: -1,
+      })
     })
   })
+}
+
+/** A registry database's name until PUBLIC has been shut out. */
+export function temporaryRegistryName(database: string): string {
+  return `tenantctl_new_${lockKey('registry database', database).replace('-', 'n')}`
 }
 
 async function withMaintenance<T>(address: ServerAddress, work: (client: Client) => Promise<T>): Promise<T> {

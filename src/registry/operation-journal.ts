@@ -6,7 +6,7 @@ import type { Operation, OperationKind, OperationStatus, OperationStep } from '.
 import type { Tenant } from './tenant.ts'
 
 /** These lock the tenant's database; all others lock the tenant itself. */
-const databaseKinds: OperationKind[] = ['migrate', 'rollback', 'seed', 'baseline']
+export const databaseKinds: OperationKind[] = ['migrate', 'rollback', 'seed', 'baseline']
 
 export interface OperationFilter {
   /** Slug or id. */

@@ -7,9 +7,11 @@ import { parseAddress, type ServerAddress } from '../postgres/address.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { RegistryConnection } from '../registry/connection.ts'
 import { ensureRegistry } from '../registry/install.ts'
+import { RegistryInventory } from '../registry/inventory.ts'
 import { OperationJournal } from '../registry/operation-journal.ts'
 import { Servers } from '../registry/servers.ts'
 import { TenantRegistry } from '../registry/tenant-registry.ts'
+import { UnfinishedOperations } from '../registry/unfinished.ts'
 import { keyRing } from '../secrets/cipher.ts'
 import { Secret } from '../secrets/secret.ts'
 
@@ -35,6 +37,8 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       connections,
       config,
       journal: new OperationJournal(connection),
+      unfinished: new UnfinishedOperations(connection),
+      inventory: new RegistryInventory(connection),
       migrations: once(() =>
         readMigrations(config.migrations.directory, { mayBeMissing: !config.migrations.explicit }),
       ),
