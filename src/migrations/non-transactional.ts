@@ -7,8 +7,11 @@ import { describeFailure } from './problems.ts'
 import type { SqlScript } from './sql-file.ts'
 import type { Statement } from './sql-lexer.ts'
 
-/** Something of that name is there already: relation, column, object, schema, function. */
-const duplicates = ['42P07', '42701', '42710', '42P06', '42723']
+/** "Cannot run inside a transaction block", and COMMIT in a procedure that was called in one. */
+const refusesTransaction = ['25001', '2D000']
+/** What was to be made is there already (relation, object); what was to be dropped is not there any more. */
+const made = ['42P07', '42710']
+const dropped = ['42704']
 const createIndexConcurrently =
   /^create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?((?:"(?:[^"]|"")+"|[\w$]+)(?:\s*\.\s*(?:"(?:[^"]|"")+"|[\w$]+))?)\s+on\s/i
 
@@ -23,20 +26,22 @@ export interface ScriptRun {
 
 /**
  * Runs a script that cannot be one transaction (CREATE INDEX CONCURRENTLY, VACUUM), statement by statement. How far it
- * got stands in a table of the same database, so that a run that was killed goes on where it stopped.
+ * got stands in a table of the same database, so that a run that was killed goes on where it stopped. Each statement
+ * commits together with the note that it was done, wherever PostgreSQL lets it run in a transaction.
  */
 export async function runStatements(client: Client, run: ScriptRun): Promise<void> {
   const progress = new ScriptProgress(client, run.schema)
   const begun = await progress.begin(run.name, run.checksum, run.file)
   for (const [index, statement] of run.script.statements.entries()) {
     if (index < begun) continue
-    const resumed = begun >= 0 && index === begun
+    const note = progress.noteText(run.name, index + 1)
     try {
-      await runStatement(client, statement, resumed, run.notice)
+      await runStatement(client, statement, { note, resumed: index === begun, notice: run.notice })
     } catch (error) {
+      // The script's own transaction may be open still.
+      await client.query('ROLLBACK').catch(() => undefined)
       throw await describeFailure(error, run.file, { statement, client })
     }
-    await progress.advance(run.name, index + 1)
   }
 }
 
@@ -45,20 +50,52 @@ export function forgetProgressText(schema: string, name: string): string {
   return `DELETE FROM ${progressTable(schema)} WHERE name = ${quoteLiteral(name)}`
 }
 
-async function runStatement(
-  client: Client,
-  statement: Statement,
-  resumed: boolean,
-  notice: (message: string) => void,
-): Promise<void> {
+interface StatementRun {
+  /** Text that notes that the statement was done. */
+  note: string
+  /** An earlier run had begun this statement. */
+  resumed: boolean
+  notice(message: string): void
+}
+
+async function runStatement(client: Client, statement: Statement, run: StatementRun): Promise<void> {
+  const { text, words } = statement
+  const [first = ''] = words
+  if (client.getTransactionStatus() === 'T') {
+    // A transaction of the script's own counts as done when it commits.
+    if (first === 'commit' || first === 'end') await client.query(run.note)
+    await client.query(text)
+  } else if (first === 'begin' || first === 'start') {
+    await client.query(text)
+  } else if (createIndexConcurrently.test(text) || !(await runWithNote(client, text, run.note))) {
+    await runOutsideTransaction(client, statement, run)
+    await client.query(`BEGIN; ${run.note}; COMMIT`)
+  }
+}
+
+/** Statement and note in one transaction; false when PostgreSQL does not let this statement run in one. */
+async function runWithNote(client: Client, text: string, note: string): Promise<boolean> {
+  try {
+    await client.query('BEGIN')
+    await client.query(text)
+    await client.query(`${note}; COMMIT`)
+    return true
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined)
+    if (refusesTransaction.includes(sqlstateOf(error) ?? '')) return false
+    throw error
+  }
+}
+
+async function runOutsideTransaction(client: Client, statement: Statement, run: StatementRun): Promise<void> {
   const index = createIndexConcurrently.exec(statement.text)?.[1]
   if (index !== undefined) {
     const valid = await indexValidity(client, index)
     if (valid === false) {
       // What a failed or killed CREATE INDEX CONCURRENTLY leaves behind (manual, CREATE INDEX).
-      notice(`index ${index} was left invalid by an earlier attempt; it is built anew`)
+      run.notice(`index ${index} was left invalid by an earlier attempt; it is built anew`)
       await client.query(`DROP INDEX CONCURRENTLY ${index}`)
-    } else if (valid === true && resumed) {
+    } else if (valid === true && run.resumed) {
       return
     }
   }
@@ -66,11 +103,9 @@ async function runStatement(
     await client.query(statement.text)
   } catch (error) {
     // The killed run had begun this statement, and may well have finished it.
-    if (resumed && duplicates.includes(sqlstateOf(error) ?? '')) {
-      notice(`line ${statement.line} had been done by the run that was interrupted`)
-      return
-    }
-    throw error
+    const done = statement.words[0] === 'drop' ? dropped : made
+    if (!run.resumed || !done.includes(sqlstateOf(error) ?? '')) throw error
+    run.notice(`line ${statement.line} had been done by the run that was interrupted`)
   }
 }
 
@@ -133,13 +168,10 @@ class ScriptProgress {
     return row.statements_done
   }
 
-  async advance(name: string, done: number): Promise<void> {
-    await query(
-      this.client,
-      'recording a statement',
-      `UPDATE ${this.#table} SET statements_done = $2, updated_at = now() WHERE name = $1`,
-      [name, done],
-    )
+  /** For a transaction, which may have taken another role. */
+  noteText(name: string, done: number): string {
+    return `SET LOCAL ROLE none; UPDATE ${this.#table} SET statements_done = ${Number(done)}, updated_at = pg_catalog.now()
+      WHERE name = ${quoteLiteral(name)}`
   }
 }
 

@@ -25,9 +25,8 @@ export async function describeFailure(
 ): Promise<TenancyError> {
   if (isTenancyError(error) && error.code !== 'QUERY_FAILED')
     return nameBlockers(error.with({ migration: file }), options.client)
-  const { message, position } = error as Error & { position?: string }
-  const { statement } = options
-  const line = statement && lineOf(statement.text, statement.line, Number(position ?? 1))
+  const { message } = error as Error
+  const line = options.statement && lineIn(options.statement, error)
   const place = line === undefined ? file : `${file}, line ${line}`
   const known = sqlstateOf(error) === undefined && !isConnectionLost(message) ? undefined : toTenancyError(error, place)
   if (known && circumstances.includes(known.code)) {
@@ -41,6 +40,15 @@ export async function describeFailure(
     hint: known?.hint ?? 'correct the file, then run the same command again: what was applied before it stays applied',
     cause: error,
   })
+}
+
+/** PostgreSQL gives the position in the statement; of what fails inside of a DO block, only the line in its body. */
+function lineIn({ text, line }: Statement, error: unknown): number {
+  const { position, where } = error as { position?: string; where?: string }
+  if (position !== undefined) return lineOf(text, line, Number(position))
+  const inBody = /inline_code_block\D+(\d+)/.exec(where ?? '')?.[1]
+  const body = text.search(/\$[^$\s]*\$|'/)
+  return inBody === undefined || body < 0 ? line : lineOf(text, line, body + 1) + Number(inBody) - 1
 }
 
 function isConnectionLost(message: string): boolean {
