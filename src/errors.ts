@@ -28,6 +28,7 @@ export const errorCodes = [
   'TENANT_FAILED', // the tenant's last operation stopped half-way
   'TENANT_DROPPING', // the tenant is being dropped
   'TENANT_PROTECTED', // the tenant is protected against being dropped
+  'TENANT_AMBIGUOUS', // several dropped tenants had that slug: the id tells them apart
   'TENANT_LOCKED', // another run is at work on the tenant
   'TENANT_MISMATCH', // the server's database or role does not carry the tenant's marker
   'CONNECTIONS_OPEN', // a drop without --force met open connections
@@ -38,17 +39,23 @@ export const errorCodes = [
   'MIGRATIONS_LOCKED', // knex_migrations_lock is set by another program, or by one that was killed
   'REGISTRY_TOO_NEW', // the registry was migrated by a newer tenantctl
   'POOLER_IN_PATH', // a transaction-mode pooler stands where a direct connection is needed
+  'PLAN_STALE', // a plan was made for other files, or for tenants in another state
+  'RUN_UNSUITABLE', // a run of this kind, or in this state, cannot be rolled back or resumed
   'COUNT_MISMATCH', // the selection matches another number of tenants than was confirmed
+  'LIMIT_EXCEEDED', // more tenants would be purged than --max allows
   // failures
   'PROVISIONING_FAILED', // a step of create or drop failed; cause and hint tell more
   'MIGRATION_FAILED', // a migration's statement or function failed
   'SEED_FAILED', // a seed's statement or function failed
   'BACKUP_FAILED', // pg_dump or pg_restore failed, or the dump could not be verified
   'DECRYPTION_FAILED', // a stored password was tampered with, moved, or sealed with an unknown key
+  'KEY_SERVICE_FAILED', // the external key service (encryption.provider) failed or gave no usable answer
   'PRIVILEGES_INSUFFICIENT', // the admin role lacks a right; the hint gives the GRANT
   'ISOLATION_BROKEN', // privileges read back from the server differ from what was set
   'OUT_OF_RESOURCES', // disk full, out of memory, too many connections
   'LOCK_TIMEOUT', // a lock was not granted within lock_timeout
+  'TENANT_TIMEOUT', // work on one tenant took longer than it was given, or than the whole run was
+  'VERIFY_FAILED', // the configuration's fleet.verify refused a tenant of the canary group
   'STATEMENT_TIMEOUT', // a statement was cancelled by statement_timeout or by an administrator
   'QUERY_FAILED', // any other error of the server
   'EMBEDDED_FAILED', // the embedded server could not be started or stopped

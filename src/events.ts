@@ -13,9 +13,20 @@ export type TenancyEvent =
   | { event: 'retrying'; tenant: string; attempt: number; delayMs: number; error: ErrorReport }
   | { event: 'operation_finished'; tenant: string; operation: OperationKind; operationId: string; durationMs: number }
   | { event: 'operation_failed'; tenant: string; operation: OperationKind; operationId: string; error: ErrorReport }
-  | { event: 'fleet_started'; command: FleetCommand; total: number; concurrency: number }
-  | { event: 'tenant_started'; tenant: string }
+  | {
+      event: 'fleet_started'
+      command: FleetCommand
+      total: number
+      /** Of these the registry knows that there is nothing to do. */
+      upToDate?: number
+      concurrency: number
+      /** Id in the ledger of runs. */
+      run?: string
+    }
+  | { event: 'tenant_started'; tenant: string; attempt?: number }
   | { event: 'tenant_finished'; tenant: string; status: string; durationMs: number; error?: ErrorReport }
+  | { event: 'concurrency'; server: string; concurrency: number; reason: string }
+  | { event: 'baking'; tenants: number; durationMs: number; until: string }
   | { event: 'server_started'; server: string; message: string }
   | { event: 'notice'; tenant?: string; message: string }
 
@@ -30,6 +41,7 @@ export type FleetCommand =
   | 'resume'
   | 'protect'
   | 'unprotect'
+  | 'purge'
   | 'rotate-password'
   | 'repair'
   | 'baseline'

@@ -12,6 +12,7 @@ export type ChangedStatus =
   | 'protected'
   | 'unprotected'
   | 'rotated'
+  | 'purged'
   | 'repaired'
   | 'baselined'
   | 'checked'
@@ -26,8 +27,23 @@ export interface TenantOutcome {
   applied?: string[]
   pending?: string[]
   durationMs?: number
+  /** Attempts that were made, when it was not the first that decided. */
+  attempts?: number
   error?: ErrorReport
   reason?: string
+}
+
+/** Tenants that failed alike. */
+export interface FailureGroup {
+  count: number
+  code: ErrorReport['code']
+  /** Of the first of them; names of the tenant in it are replaced by `…`. */
+  message: string
+  sqlstate?: string
+  migration?: string
+  line?: number
+  /** At most five of them. */
+  tenants: string[]
 }
 
 /** What a fleet command returns, also when tenants failed; `succeeded` counts changed ones. */
@@ -39,5 +55,11 @@ export interface FleetResult {
   failed: number
   skipped: number
   durationMs: number
+  /** Id in the ledger, for `runs show`, `--failed-of` and `rollback --run`; absent for what changes nothing. */
+  run?: string
+  /** Why tenants were left out that the run would have come to; absent when it came to all of them. */
+  stopped?: string
+  /** The failures by what they have in common, most frequent first; absent when there were none. */
+  failures?: FailureGroup[]
   tenants: TenantOutcome[]
 }

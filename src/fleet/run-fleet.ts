@@ -1,141 +1,265 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { asTenancyError, type TenancyError } from '../errors.ts'
+import { asTenancyError, type ErrorReport, type TenancyError } from '../errors.ts'
 import { type FleetCommand, type Listener, notify } from '../events.ts'
+import type { ErrorClass } from '../postgres/sqlstate.ts'
+import { groupFailures } from './failures.ts'
+import { type Lane, Lanes, type Task, type TaskNotes } from './lanes.ts'
+import { planLanes, type ServerCapacity } from './plan-lanes.ts'
 import type { FleetResult, TenantOutcome } from './result.ts'
-import { planRollout, type RolloutOptions } from './rollout.ts'
+import { delayAfter, planRollout, type Rollout, type RolloutOptions } from './rollout.ts'
+import { StopWatch } from './stop-watch.ts'
 
-const defaultConcurrency = 8
-const firstDelayMs = 250
-const longestDelayMs = 10_000
+export interface FleetRunOptions extends RolloutOptions {
+  /** Cancels what runs, and begins no further tenant. */
+  signal?: AbortSignal | undefined
+  /** Begins no further tenant; those at work end as they end. */
+  drain?: AbortSignal | undefined
+  onEvent?: Listener | undefined
+}
+
+/** What the work on one tenant gets to know. */
+export interface Visit {
+  /** Fires when the work has to end: by the caller, by the tenant's time limit or by the run's. */
+  signal: AbortSignal
+  /** From 1 on. */
+  attempt: number
+  /** One of the first group, which has to pass before the others. */
+  canary: boolean
+  /** Kept over the attempts, and part of the outcome should the work fail: what was applied stays applied. */
+  notes: TaskNotes
+}
 
 export interface FleetRun<T> {
   command: FleetCommand
+  /** Id in the ledger. */
+  run?: string | undefined
   items: readonly T[]
   slugOf(item: T): string
+  /** Default: all on one server. */
+  serverOf?: ((item: T) => string) | undefined
+  /** Outcomes of tenants that need no visit. */
+  settled?: readonly TenantOutcome[] | undefined
   /** What becomes of one tenant; throwing makes it `failed`. */
-  work(item: T): Promise<Omit<TenantOutcome, 'tenant' | 'durationMs'>>
-  /** Whether another attempt may help. */
-  isTransient(error: unknown): boolean
-  options: RolloutOptions & { signal?: AbortSignal | undefined; onEvent?: Listener | undefined }
-}
-
-interface Task<T> {
-  item: T
-  index: number
-  attempt: number
-  notBefore: number
+  work(item: T, visit: Visit): Promise<Omit<TenantOutcome, 'tenant' | 'durationMs'>>
+  classify(error: unknown): ErrorClass
+  /** Whether what failed has worked for another tenant, so that an error cannot be everyone's. */
+  hasWorked?: ((error: ErrorReport) => boolean) | undefined
+  /** Connections that a server has to spare; asked once, when no concurrency is given. */
+  capacity?: ServerCapacity | undefined
+  /** Told of each outcome with the tenant it belongs to, as it is decided. */
+  onOutcome?: ((item: T, outcome: TenantOutcome, errorClass: ErrorClass | undefined) => void) | undefined
+  options: FleetRunOptions
 }
 
 /**
- * Runs one function over many tenants: canary group first, then up to `concurrency` at once, transient failures again
- * at the end of the queue, until the budget of failures is used up. Returns also when tenants failed.
+ * Runs one function over many tenants: canary group first, servers in turn, transient failures again at the end of
+ * the queue, until the budget of failures is used up. Returns also when tenants failed.
  */
 export async function runFleet<T>(run: FleetRun<T>): Promise<FleetResult> {
-  const { command, items, options } = run
   const startedAt = performance.now()
-  const rollout = planRollout(items.length, options)
-  const concurrency = options.concurrency ?? defaultConcurrency
-  const outcomes = new Array<TenantOutcome | undefined>(items.length)
-  // Of tenants that wait for another attempt, which may never come.
-  const unsettled = new Array<TenantOutcome | undefined>(items.length)
-  notify(options.onEvent, { event: 'fleet_started', command, total: items.length, concurrency })
-
-  const failures = () => outcomes.filter(outcome => outcome?.status === 'failed').length
-  const tasks = items.map((item, index): Task<T> => ({ item, index, attempt: 1, notBefore: 0 }))
-  const group = (tasks: Task<T>[], maxFailures: number) =>
-    runGroup(run, tasks, {
-      concurrency,
-      retries: rollout.retries,
-      mayStart: () => failures() <= maxFailures,
-      settle: (index, outcome) => {
-        outcomes[index] = outcome
-      },
-      retry: (index, outcome) => {
-        unsettled[index] = outcome
-      },
-    })
-
-  await group(tasks.slice(0, rollout.canary), 0)
-  const canaryFailed = failures() > 0
-  if (!canaryFailed) await group(tasks.slice(rollout.canary), rollout.maxFailures)
-
-  const reason = options.signal?.aborted
-    ? 'interrupted'
-    : canaryFailed
-      ? 'a tenant of the canary group failed'
-      : `more than ${rollout.maxFailures} tenants failed`
-  const tenants = items.map(
-    (item, index): TenantOutcome =>
-      outcomes[index] ?? unsettled[index] ?? { tenant: run.slugOf(item), status: 'skipped', reason },
-  )
-  const count = (status: TenantOutcome['status']) => tenants.filter(outcome => outcome.status === status).length
-  const [upToDate, failed, skipped] = [count('up_to_date'), count('failed'), count('skipped')]
+  const rollout = planRollout(run.items.length, run.options)
+  const outcomes = await new FleetRunner(run, rollout).run()
+  const tenants = [...(run.settled ?? []), ...outcomes.tenants]
+  if (run.settled && run.settled.length > 0) tenants.sort((a, b) => (a.tenant < b.tenant ? -1 : 1))
+  const counts = { up_to_date: 0, failed: 0, skipped: 0 }
+  for (const { status } of tenants) if (status in counts) counts[status as keyof typeof counts] += 1
+  const failures = groupFailures(tenants)
   return {
-    command,
+    command: run.command,
     total: tenants.length,
-    succeeded: tenants.length - upToDate - failed - skipped,
-    upToDate,
-    failed,
-    skipped,
+    succeeded: tenants.length - counts.up_to_date - counts.failed - counts.skipped,
+    upToDate: counts.up_to_date,
+    failed: counts.failed,
+    skipped: counts.skipped,
     durationMs: Math.round(performance.now() - startedAt),
+    ...(run.run === undefined ? {} : { run: run.run }),
+    ...(outcomes.stopped === undefined ? {} : { stopped: outcomes.stopped }),
+    ...(failures.length > 0 ? { failures } : {}),
     tenants,
   }
 }
 
-interface Group {
-  concurrency: number
-  retries: number
-  mayStart(): boolean
-  settle(index: number, outcome: TenantOutcome): void
-  retry(index: number, outcome: TenantOutcome): void
-}
+class FleetRunner<T> {
+  readonly #outcomes: (TenantOutcome | undefined)[]
+  /** Of tenants that wait for another attempt, which may never come. */
+  readonly #unsettled = new Map<number, TenantOutcome>()
+  readonly #watch: StopWatch
+  #lanes = new Lanes<T>([])
+  #total = Number.POSITIVE_INFINITY
+  #failed = 0
+  #mayFail = 0
+  /** Why no further tenant is begun. */
+  #stopped: string | undefined
+  /** An error that may meet every tenant: nobody is begun until those at work have shown otherwise. */
+  #held: { report: ErrorReport; tenant: string } | undefined
 
-async function runGroup<T>(run: FleetRun<T>, queue: Task<T>[], group: Group): Promise<void> {
-  const { signal, onEvent } = run.options
-  const worker = async () => {
-    for (let task = queue.shift(); task; task = queue.shift()) {
-      if (signal?.aborted || !group.mayStart()) return
-      const delay = task.notBefore - Date.now()
-      if (delay > 0) await sleep(delay, undefined, { signal }).catch(() => undefined)
-      if (signal?.aborted) return
-      const { outcome, thrown } = await attempt(run, task)
-      if (thrown && task.attempt <= group.retries && !signal?.aborted && run.isTransient(thrown)) {
-        const delayMs = delayAfter(task.attempt)
-        const attempt = task.attempt + 1
-        group.retry(task.index, outcome)
-        notify(onEvent, { event: 'retrying', tenant: outcome.tenant, attempt, delayMs, error: thrown.toJSON() })
-        queue.push({ ...task, attempt, notBefore: Date.now() + delayMs })
-        continue
+  constructor(
+    private readonly fleet: FleetRun<T>,
+    private readonly rollout: Rollout,
+  ) {
+    this.#outcomes = new Array(fleet.items.length)
+    this.#watch = new StopWatch(fleet.options)
+  }
+
+  async run(): Promise<{ tenants: TenantOutcome[]; stopped: string | undefined }> {
+    const { items, options, slugOf } = this.fleet
+    const { canary, maxFailures } = this.rollout
+    const tasks = items.map((item, index): Task<T> => {
+      return { item, index, attempt: 1, notBefore: 0, canary: index < canary, notes: {} }
+    })
+    try {
+      await this.#open(tasks)
+      if (canary > 0)
+        await this.#group(tasks.slice(0, canary), { mayFail: 0, reason: 'a tenant of the canary group failed' })
+      if (canary > 0 && canary < tasks.length && !this.#stopped) await this.#bake(canary)
+      const reason = `more than ${maxFailures} tenants failed`
+      if (!this.#stopped) await this.#group(tasks.slice(canary), { mayFail: maxFailures, reason })
+    } finally {
+      this.#watch.dispose()
+    }
+    const reason = this.#watch.reason ?? this.#stopped ?? 'interrupted'
+    let left = this.#unsettled.size > 0
+    const tenants = items.map((item, index): TenantOutcome => {
+      const outcome = this.#outcomes[index] ?? this.#unsettled.get(index)
+      if (outcome) return outcome
+      left = true
+      return { tenant: slugOf(item), status: 'skipped', reason }
+    })
+    return { tenants, stopped: left || options.signal?.aborted ? reason : undefined }
+  }
+
+  async #open(tasks: readonly Task<T>[]): Promise<void> {
+    const { fleet: run } = this
+    const { lanes, total } = await planLanes<T>(tasks, run.serverOf, run.options, run.capacity, this.#tellLimit)
+    this.#lanes = new Lanes(lanes)
+    this.#total = total
+    const concurrency = Math.min(
+      total,
+      lanes.reduce((sum, lane) => sum + lane.limit.current, 0),
+    )
+    notify(run.options.onEvent, {
+      event: 'fleet_started',
+      command: run.command,
+      total: run.items.length + (run.settled?.length ?? 0),
+      upToDate: run.settled?.length ?? 0,
+      concurrency,
+      ...(run.run === undefined ? {} : { run: run.run }),
+    })
+  }
+
+  readonly #tellLimit = (lane: Lane<T>, reason: string | undefined): void => {
+    if (reason === undefined) return
+    const { server, limit } = lane
+    notify(this.fleet.options.onEvent, { event: 'concurrency', server, concurrency: limit.current, reason })
+  }
+
+  /** Waits between the canary group and the others, to see what the new schema does to live traffic. */
+  async #bake(canary: number): Promise<void> {
+    const { bakeMs = 0, onEvent } = this.fleet.options
+    if (bakeMs === 0) return
+    const until = new Date(Date.now() + bakeMs).toISOString()
+    notify(onEvent, { event: 'baking', tenants: canary, durationMs: bakeMs, until })
+    await this.#watch.sleep(bakeMs)
+  }
+
+  /** Ends when every task has its outcome, or none may be begun any more and those at work are done. */
+  #group(tasks: readonly Task<T>[], budget: { mayFail: number; reason: string }): Promise<void> {
+    this.#mayFail = budget.mayFail
+    const byServer = new Map(this.#lanes.all.map(lane => [lane.server, lane]))
+    for (const task of tasks) byServer.get(this.fleet.serverOf?.(task.item) ?? '')?.add(task)
+    return new Promise((resolve, reject) => {
+      let timer: NodeJS.Timeout | undefined
+      const pump = (): void => {
+        clearTimeout(timer)
+        while (this.#mayStart()) {
+          const next = this.#lanes.running < this.#total ? this.#lanes.take(performance.now()) : undefined
+          if (!next) break
+          next.lane.running += 1
+          this.#visit(next.lane, next.task).then(pump, reject)
+        }
+        if (this.#lanes.running > 0) return
+        const { dueAt } = this.#lanes
+        if (this.#mayStart() && dueAt !== undefined) {
+          timer = setTimeout(pump, Math.max(0, dueAt - performance.now()))
+          return
+        }
+        if (this.#held) this.#stopped ??= reasonOf(this.#held)
+        else if (this.#failed > budget.mayFail) this.#stopped ??= budget.reason
+        this.#watch.onStop = undefined
+        resolve()
       }
-      group.settle(task.index, outcome)
-      const { tenant, status, durationMs = 0, error } = outcome
-      notify(onEvent, { event: 'tenant_finished', tenant, status, durationMs, ...(error ? { error } : {}) })
+      this.#watch.onStop = pump
+      pump()
+    })
+  }
+
+  #mayStart(): boolean {
+    return !this.#watch.stopped && !this.#held && this.#stopped === undefined && this.#failed <= this.#mayFail
+  }
+
+  async #visit(lane: Lane<T>, task: Task<T>): Promise<void> {
+    const { fleet: run } = this
+    const { outcome, thrown } = await this.#attempt(task)
+    lane.running -= 1
+    const errorClass = thrown && run.classify(thrown)
+    if (thrown?.sqlstate === '53300') this.#tellLimit(lane, lane.limit.refused())
+    else this.#tellLimit(lane, lane.limit.finished(lane.waiting > 0))
+    if (thrown && errorClass === 'transient' && task.attempt <= this.rollout.retries && !this.#watch.stopped) {
+      this.#again(lane, task, outcome, thrown)
+      return
+    }
+    this.#outcomes[task.index] = outcome
+    this.#unsettled.delete(task.index)
+    if (outcome.status === 'failed') this.#failed += 1
+    this.#hold(outcome, errorClass)
+    run.onOutcome?.(task.item, outcome, errorClass)
+    const { tenant, status, durationMs = 0, error } = outcome
+    notify(run.options.onEvent, { event: 'tenant_finished', tenant, status, durationMs, ...(error ? { error } : {}) })
+  }
+
+  #again(lane: Lane<T>, task: Task<T>, outcome: TenantOutcome, thrown: TenancyError): void {
+    const delayMs = delayAfter(task.attempt)
+    const attempt = task.attempt + 1
+    this.#unsettled.set(task.index, outcome)
+    const error = thrown.toJSON()
+    notify(this.fleet.options.onEvent, { event: 'retrying', tenant: outcome.tenant, attempt, delayMs, error })
+    lane.addAgain({ ...task, attempt, notBefore: performance.now() + delayMs })
+  }
+
+  /** Somebody who gave a budget of failures has decided about that already. */
+  #hold(outcome: TenantOutcome, errorClass: ErrorClass | undefined): void {
+    const { hasWorked = () => false, options } = this.fleet
+    if (errorClass === 'deterministic' && outcome.error && options.maxFailures === undefined) {
+      this.#held ??= { report: outcome.error, tenant: outcome.tenant }
+    }
+    if (this.#held && hasWorked(this.#held.report)) this.#held = undefined
+  }
+
+  async #attempt(task: Task<T>): Promise<{ outcome: TenantOutcome; thrown?: TenancyError }> {
+    const { fleet: run } = this
+    const tenant = run.slugOf(task.item)
+    const startedAt = performance.now()
+    const { attempt, canary, notes } = task
+    const again = attempt > 1 ? { attempts: attempt } : {}
+    const durationMs = () => Math.round(performance.now() - startedAt)
+    notify(run.options.onEvent, { event: 'tenant_started', tenant, ...(attempt > 1 ? { attempt } : {}) })
+    const visit = this.#watch.begin()
+    try {
+      const outcome = await run.work(task.item, { signal: visit.signal, attempt, canary, notes })
+      return { outcome: { tenant, ...outcome, ...again, durationMs: durationMs() } }
+    } catch (error) {
+      const thrown = (visit.error(error) ?? asTenancyError(error)).with({ tenant })
+      const report = thrown.toJSON()
+      return {
+        outcome: { tenant, status: 'failed', ...notes, ...again, durationMs: durationMs(), error: report },
+        thrown,
+      }
+    } finally {
+      visit.end()
     }
   }
-  await Promise.all(Array.from({ length: Math.min(group.concurrency, queue.length) }, worker))
 }
 
-/** Grows with each attempt, and is scattered so that tenants which failed together do not come back together. */
-function delayAfter(attempt: number): number {
-  return Math.round(Math.min(longestDelayMs, firstDelayMs * 4 ** (attempt - 1)) * (0.5 + Math.random()))
-}
-
-interface Attempt {
-  outcome: TenantOutcome
-  /** Only of work that threw; work that leaves a tenant out may give its reason as an error, too. */
-  thrown?: TenancyError
-}
-
-async function attempt<T>(run: FleetRun<T>, task: Task<T>): Promise<Attempt> {
-  const tenant = run.slugOf(task.item)
-  const startedAt = performance.now()
-  const durationMs = () => Math.round(performance.now() - startedAt)
-  notify(run.options.onEvent, { event: 'tenant_started', tenant })
-  try {
-    const outcome = await run.work(task.item)
-    return { outcome: { tenant, ...outcome, durationMs: durationMs() } }
-  } catch (error) {
-    const thrown = asTenancyError(error).with({ tenant })
-    return { outcome: { tenant, status: 'failed', durationMs: durationMs(), error: thrown.toJSON() }, thrown }
-  }
+function reasonOf({ report, tenant }: { report: ErrorReport; tenant: string }): string {
+  const what = [report.sqlstate, report.migration && `in ${report.migration}`].filter(Boolean).join(' ')
+  return `"${tenant}" failed with an error that would meet every tenant (${what || report.code})`
 }

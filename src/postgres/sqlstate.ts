@@ -108,12 +108,31 @@ function hintOf(state: string): string | undefined {
 }
 
 /**
- * Worth another try: the same statement may succeed a moment later (manual, appendix A, classes 08, 40, 53, 55, 57).
+ * What an error of one tenant means for the others. `transient`: the same may succeed a moment later. `deterministic`:
+ * it will fail everywhere. `data`: it is about the rows of that one tenant. `other`: cannot be told.
  */
-export function isTransient(error: unknown): boolean {
+export type ErrorClass = 'transient' | 'deterministic' | 'data' | 'other'
+
+const passing = ['53300', '55P03', '57014', '57P01', '57P02', '57P03']
+/** Errors of ours that have no SQLSTATE, but whose reason is a file and not a tenant. */
+const ofFiles: ErrorCode[] = ['MIGRATION_CHANGED', 'MIGRATIONS_INVALID', 'MIGRATION_NOT_FOUND']
+
+/** Manual, appendix A: classes 08 and 40, what passes of 53, 55 and 57; 22 and 23; 42. */
+export function classOf(error: unknown): ErrorClass {
+  const known = isTenancyError(error) ? error : undefined
+  // We cut these off ourselves, whatever SQLSTATE that led to.
+  if (known?.code === 'ABORTED' || known?.code === 'TENANT_TIMEOUT') return 'other'
   const state = sqlstateOf(error)
-  if (state === undefined) return isTenancyError(error) && error.code === 'CONNECTION_FAILED'
-  return /^(08|40)/.test(state) || ['53300', '55P03', '57014', '57P01', '57P02', '57P03'].includes(state)
+  if (state === undefined) {
+    if (known?.code === 'CONNECTION_FAILED') return 'transient'
+    return known && ofFiles.includes(known.code) ? 'deterministic' : 'other'
+  }
+  if (/^(08|40)/.test(state) || passing.includes(state)) return 'transient'
+  // Two sessions changed the same catalog row at once (GRANT on one database); there is no SQLSTATE of its own for it.
+  if (state === sqlstate.internalError && /tuple concurrently/.test((error as Error).message)) return 'transient'
+  if (/^2[23]/.test(state)) return 'data'
+  // Only in a file: a refused login, too, is of class 42, and says nothing about the next tenant.
+  return state.startsWith('42') && known?.migration !== undefined ? 'deterministic' : 'other'
 }
 
 function isTlsProblem(code: string | undefined, message: string): boolean {

@@ -6,7 +6,7 @@ import { runFleet } from '../fleet/run-fleet.ts'
 import type { Selection } from '../fleet/selection.ts'
 import { bookkeepingTimeoutMs } from '../migrations/migrate.ts'
 import { type Client, withClient } from '../postgres/connect.ts'
-import { isTransient } from '../postgres/sqlstate.ts'
+import { classOf } from '../postgres/sqlstate.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { Parts } from './parts.ts'
@@ -33,7 +33,7 @@ export function runOverTenants<T extends { slug: string }>(
     items,
     slugOf: item => item.slug,
     work,
-    isTransient,
+    classify: classOf,
     options: {
       ...options,
       concurrency: options.concurrency ?? fleet.concurrency ?? undefined,

@@ -23,7 +23,7 @@ async function run(count: number, work: Work, options: FleetRun<string>['options
     command: 'migrate',
     items,
     slugOf: slug => slug,
-    isTransient: error => (error as TenancyError).code === 'LOCK_TIMEOUT',
+    classify: error => ((error as TenancyError).code === 'LOCK_TIMEOUT' ? 'transient' : 'other'),
     options: { onEvent: event => void events.push(event), ...options },
     async work(slug) {
       started.push(slug)

@@ -1,0 +1,41 @@
+import type { FailureGroup, TenantOutcome } from './result.ts'
+
+const named = 5
+
+/** Puts together what failed for the same reason, most frequent first, then by name of the first tenant. */
+export function groupFailures(outcomes: Iterable<TenantOutcome>): FailureGroup[] {
+  const groups = new Map<string, FailureGroup>()
+  for (const { tenant, status, error } of outcomes) {
+    if (status !== 'failed' || !error) continue
+    const { code, sqlstate, migration, line } = error
+    const message = withoutTenant(error.message, tenant)
+    const key = JSON.stringify([code, sqlstate, migration, line, message])
+    const group = groups.get(key)
+    if (group) {
+      group.count += 1
+      if (group.tenants.length < named) group.tenants.push(tenant)
+      continue
+    }
+    groups.set(key, {
+      count: 1,
+      code,
+      message,
+      ...(sqlstate === undefined ? {} : { sqlstate }),
+      ...(migration === undefined ? {} : { migration }),
+      ...(line === undefined ? {} : { line }),
+      tenants: [tenant],
+    })
+  }
+  return [...groups.values()].sort((a, b) => b.count - a.count)
+}
+
+/**
+ * What differs between tenants that fail alike: quoted names that hold the slug (database, role), process ids, and the
+ * values of the row in question.
+ */
+export function withoutTenant(message: string, slug: string): string {
+  const forms = [slug, slug.replaceAll('-', '_')]
+  return message
+    .replace(/"([^"]*)"/g, (quoted, name: string) => (forms.some(form => name.includes(form)) ? '"…"' : quoted))
+    .replace(/\b(pid|process|transaction) \d+/gi, '$1 …')
+}
