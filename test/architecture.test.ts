@@ -18,13 +18,14 @@ const allowed: Record<string, string[]> = {
   embedded: ['postgres'],
   registry: ['secrets', 'postgres', 'migrations'],
   migrations: ['postgres'],
+  lint: ['migrations'],
   // Files of seeds are read, loaded and run as those of migrations are.
   seeds: ['postgres', 'migrations'],
   provisioning: ['secrets', 'postgres', 'registry', 'migrations', 'seeds'],
   fleet: ['registry'],
   connections: ['secrets', 'postgres', 'registry'],
   tenancy: [
-    ...['config', 'secrets', 'postgres', 'embedded', 'registry', 'migrations', 'seeds'],
+    ...['config', 'secrets', 'postgres', 'embedded', 'registry', 'migrations', 'seeds', 'lint'],
     ...['provisioning', 'fleet', 'connections'],
   ],
   index: ['tenancy', 'config', 'secrets', 'embedded'],

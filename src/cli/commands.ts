@@ -31,6 +31,11 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
     },
     { name: 'psql', summary: 'open psql as a tenant', load: () => only(import('./commands/psql.ts')) },
     {
+      name: 'repair',
+      summary: 'finish or undo whatever a crash left half-done',
+      load: () => only(import('./commands/repair.ts')),
+    },
+    {
       name: 'operations',
       summary: 'the audit trail, newest first',
       load: () => only(import('./commands/operations.ts')),
@@ -43,6 +48,11 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
       name: 'status',
       summary: 'applied and pending migrations per tenant',
       load: () => only(import('./commands/status.ts')),
+    },
+    {
+      name: 'lint',
+      summary: 'what in new migrations is dangerous on live tables',
+      load: () => only(import('./commands/lint.ts')),
     },
     { name: 'seed', summary: 'run the seed files', load: () => only(import('./commands/seed.ts')) },
   ],

@@ -2,10 +2,11 @@ import { parseDuration } from '../config/duration.ts'
 import { TenancyError } from '../errors.ts'
 import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
 import type { Selection } from '../fleet/selection.ts'
+import { type LintFinding, lintMigrations } from '../lint/lint.ts'
 import { MigrationHistory } from '../migrations/history.ts'
 import { migrateDatabase } from '../migrations/migrate.ts'
 import { planUp, type RollbackTarget } from '../migrations/plan.ts'
-import { findMigration, type Migration } from '../migrations/source.ts'
+import { findMigration, type Migration, readMigrations } from '../migrations/source.ts'
 import { versionOf } from '../migrations/version.ts'
 import { historySchema } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
@@ -22,6 +23,8 @@ export interface MigrateOptions extends FleetOptions {
   statementTimeout?: string | number | undefined
   /** Connect to every tenant, also to those that the registry knows to be up to date. Default: false. */
   verify?: boolean | undefined
+  /** Refuse to begin when a file that was not applied anywhere yet is dangerous on live tables. Default: false. */
+  strict?: boolean | undefined
   /** Go on although a file has changed since it was applied somewhere. Default: false. */
   allowChanged?: boolean | undefined
 }
@@ -39,6 +42,17 @@ const waitMs = 300_000
 export class TenantMigrations {
   constructor(private readonly parts: LazyParts) {}
 
+  /**
+   * What is dangerous on live tables in the SQL files that were not applied anywhere yet, or in all of them. Connects
+   * to the registry only for the former.
+   */
+  async lint(options: { all?: boolean | undefined } = {}): Promise<LintFinding[]> {
+    const { directory, explicit } = this.parts.config.migrations
+    if (options.all) return lintMigrations(await readMigrations(directory, { mayBeMissing: !explicit }))
+    const parts = await this.parts.get()
+    return lintMigrations(await newMigrations(parts))
+  }
+
   /** Applies pending migrations. Returns also when tenants failed; throws when the run itself cannot go. */
   async run(selection: Selection, options: MigrateOptions = {}): Promise<FleetResult> {
     const parts = await this.parts.get()
@@ -46,6 +60,7 @@ export class TenantMigrations {
     if (options.to !== undefined) findMigration(migrations, options.to)
     const allow = { replace: options.allowChanged ?? false }
     if (!allow.replace) await refuseChanged(parts, migrations)
+    if (options.strict) await refuseDangerous(parts)
     const newest = versionOf(migrations.map(migration => migration.name)).hash
     const limits = readLimits(parts, options)
     const tenants = await parts.registry.select(selection)
@@ -223,4 +238,22 @@ function duration(option: string, value: string | number | undefined): number | 
   const milliseconds = parseDuration(value)
   if (milliseconds !== null) return milliseconds
   throw new TenancyError('USAGE', `${option}: expected a duration such as 5s, found ${JSON.stringify(value)}`)
+}
+
+/** Files that were not applied to any tenant yet. */
+async function newMigrations(parts: Parts): Promise<Migration[]> {
+  const known = await parts.registry.checksums()
+  return (await parts.migrations()).filter(({ name }) => !known.has(name))
+}
+
+async function refuseDangerous(parts: Parts): Promise<void> {
+  const findings = await lintMigrations(await newMigrations(parts))
+  const [first] = findings
+  if (!first) return
+  const list = findings.map(({ migration, line, message, rule }) => `${migration}, line ${line}: ${message} (${rule})`)
+  throw new TenancyError('MIGRATIONS_UNSAFE', list.join('\n'), {
+    migration: first.migration,
+    line: first.line,
+    hint: `${first.safer}; a comment "-- migrate:allow ${first.rule}" above the statement says that it is meant so`,
+  })
 }

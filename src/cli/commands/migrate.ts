@@ -17,7 +17,7 @@ import { planText } from '../output/plan.ts'
 
 interface Input {
   selection: SelectionInput
-  rollout: RolloutInput & { to?: string; verify?: boolean; allowChanged?: boolean }
+  rollout: RolloutInput & { to?: string; verify?: boolean; strict?: boolean; allowChanged?: boolean }
   dryRun: boolean
 }
 
@@ -30,6 +30,7 @@ export default defineCommand<Input, Result>({
       .option('--dry-run', 'print what would run, and change nothing')
     rolloutOptions(command)
       .option('--verify', 'ask every database, not only the registry, what has been applied')
+      .option('--strict', 'refuse files that are dangerous on live tables; see `tenantctl lint`')
       .option('--allow-changed', 'accept files that changed after they were applied')
     examples(command, [
       'tenantctl migrate --all',
@@ -39,10 +40,11 @@ export default defineCommand<Input, Result>({
     ])
   },
   read(command) {
-    const { to, dryRun, verify, allowChanged } = command.opts()
+    const { to, dryRun, verify, strict, allowChanged } = command.opts()
     const rollout: Input['rollout'] = readRollout(command)
     if (to !== undefined) rollout.to = to
     if (verify) rollout.verify = true
+    if (strict) rollout.strict = true
     if (allowChanged) rollout.allowChanged = true
     return { selection: readSelection(command), rollout, dryRun: Boolean(dryRun) }
   },
