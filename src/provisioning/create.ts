@@ -53,9 +53,14 @@ export async function createTenant(
   options: RunOptions,
 ): Promise<CreatedTenant> {
   const wanted = await describeTenant(parts, input)
-  const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserve(parts, wanted, options))
-  if (tenant.status !== 'active') return finishTenant(parts, tenant, { seed: input.seed ?? true }, options)
-  return existing(tenant, input)
+  const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
+  if (tenant.status === 'active') return existing(tenant, input)
+  return finishTenant(parts, tenant, { seed: input.seed ?? true }, options).catch(async error => {
+    // Another run finished it while this one waited.
+    if (isTenancyError(error) && error.code === 'TENANT_EXISTS')
+      return existing(await parts.registry.get(tenant.id), input)
+    throw error
+  })
 }
 
 /** Runs the steps of a tenant whose row is there. */
@@ -91,6 +96,18 @@ async function describeTenant(parts: ProvisioningParts, input: CreateInput): Pro
   return { id, slug, name, server, database, username, password: generatePassword(), migratorPassword, labels }
 }
 
+/** Another run may have reserved the same slug a moment ago: then its row, database or role is what is in the way. */
+async function reserveOrFind(parts: ProvisioningParts, wanted: NewTenant, options: RunOptions): Promise<Tenant> {
+  try {
+    return await reserve(parts, wanted, options)
+  } catch (error) {
+    const inTheWay = isTenancyError(error) && ['TENANT_EXISTS', 'DATABASE_EXISTS', 'ROLE_EXISTS'].includes(error.code)
+    const other = inTheWay && (await parts.registry.find(wanted.slug))
+    if (other) return other
+    throw error
+  }
+}
+
 /** Looks for what is in the way first, so that a plain clash of names leaves nothing half-made behind. */
 async function reserve(parts: ProvisioningParts, wanted: NewTenant, options: RunOptions): Promise<Tenant> {
   // A file that cannot be read must not leave a half-made tenant either.
@@ -119,14 +136,7 @@ async function reserve(parts: ProvisioningParts, wanted: NewTenant, options: Run
   }).catch(error => {
     throw isTenancyError(error) ? error.with({ tenant: wanted.slug }) : error
   })
-  try {
-    return await parts.registry.reserve(wanted)
-  } catch (error) {
-    // Another run reserved the same slug a moment ago: look again.
-    const other = isTenancyError(error) && error.code === 'TENANT_EXISTS' && (await parts.registry.find(wanted.slug))
-    if (other) return other
-    throw error
-  }
+  return parts.registry.reserve(wanted)
 }
 
 function existing(tenant: Tenant, input: CreateInput): CreatedTenant {

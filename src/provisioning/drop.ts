@@ -40,7 +40,8 @@ async function refuseDrop({ admin, tenant, marker, force }: StepContext): Promis
     })
   }
   const database = await findDatabase(admin, tenant.database)
-  const roles = await Promise.all(roleNames(tenant).map(name => findRole(admin, name)))
+  const roles: Awaited<ReturnType<typeof findRole>>[] = []
+  for (const name of roleNames(tenant)) roles.push(await findRole(admin, name))
   // One that never got that far may well stand beside a foreign database of the name it wanted.
   const complete = tenant.status === 'active' || tenant.status === 'suspended'
   const foreign = [database, ...roles].some(each => each && each.marker !== marker)
