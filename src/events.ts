@@ -29,6 +29,14 @@ export type TenancyEvent =
   | { event: 'baking'; tenants: number; durationMs: number; until: string }
   | { event: 'server_started'; server: string; message: string }
   | { event: 'notice'; tenant?: string; message: string }
+  // From `tenancy.connections`, for metrics: many of them in a busy application.
+  | { event: 'pool_opened' | 'pool_closed'; tenant: string }
+  | { event: 'connection_opened'; tenant: string; durationMs: number }
+  | { event: 'connection_closed'; tenant: string; reason: 'idle' | 'evicted' | 'lost' | 'unclean' | 'drained' }
+  /** Somebody had to wait because the budget was spent, or all connections of the tenant were in use. */
+  | { event: 'connection_waited' | 'connection_timed_out'; tenant: string; durationMs: number }
+  /** Changes to tenants are not heard at once any more, or again. */
+  | { event: 'registry_lost' | 'registry_back' }
 
 export type FleetCommand =
   | 'create'
@@ -36,6 +44,7 @@ export type FleetCommand =
   | 'rollback'
   | 'seed'
   | 'status'
+  | 'drift'
   | 'drop'
   | 'suspend'
   | 'resume'

@@ -19,16 +19,19 @@ const allowed: Record<string, string[]> = {
   registry: ['secrets', 'postgres', 'migrations'],
   migrations: ['postgres'],
   lint: ['migrations'],
+  drift: ['postgres'],
   // Files of seeds are read, loaded and run as those of migrations are.
   seeds: ['postgres', 'migrations'],
   provisioning: ['secrets', 'postgres', 'registry', 'migrations', 'seeds'],
   fleet: ['registry'],
   connections: ['secrets', 'postgres', 'registry'],
+  // Frameworks' middleware loads it without the rest.
+  context: [],
   tenancy: [
-    ...['config', 'secrets', 'postgres', 'embedded', 'registry', 'migrations', 'seeds', 'lint'],
-    ...['provisioning', 'fleet', 'connections'],
+    ...['config', 'secrets', 'postgres', 'embedded', 'registry', 'migrations', 'seeds', 'lint', 'drift'],
+    ...['provisioning', 'fleet', 'connections', 'context'],
   ],
-  index: ['tenancy', 'config', 'secrets', 'embedded'],
+  index: ['tenancy', 'config', 'secrets', 'embedded', 'context'],
   cli: ['index'],
 }
 

@@ -54,6 +54,11 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
       summary: 'what in new migrations is dangerous on live tables',
       load: () => only(import('./commands/lint.ts')),
     },
+    {
+      name: 'drift',
+      summary: 'whether the schemas of tenants are alike',
+      load: () => only(import('./commands/drift.ts')),
+    },
     { name: 'seed', summary: 'run the seed files', load: () => only(import('./commands/seed.ts')) },
   ],
   'Set-up:': [
