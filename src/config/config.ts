@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
 import type { RoleModel } from '../registry/roles.ts'
+import type { EncryptionProvider } from '../secrets/provider.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { validateConfig } from './validate.ts'
 
@@ -40,6 +41,8 @@ export interface TenancyConfig {
          * all decrypt. `tenantctl key generate` makes one. Default: none, save for the embedded server, which has its own.
          */
         keys?: (string | Secret)[] | undefined
+        /** A key service of your own, such as Vault or a cloud's KMS, in the place of the keys. Default: none. */
+        provider?: EncryptionProvider | undefined
       }
     | undefined
   migrations?:
@@ -115,6 +118,11 @@ export interface TenancyConfig {
          * Default: false.
          */
         requireBackup?: boolean | 'fleet' | undefined
+        /**
+         * How long a dropped tenant is kept under another name, to be brought back by `undrop` and removed by `purge`:
+         * `'7d'`, at most 10 years. Default: not at all, a drop removes it at once.
+         */
+        retain?: Duration | undefined
       }
     | undefined
   tools?:
@@ -145,7 +153,7 @@ export interface ResolvedConfig {
   /** Without `default`, which is the registry's. */
   servers: Record<string, { url: Secret }>
   /** Each key 32 bytes in base64. Empty: none was configured. */
-  encryption: { keys: Secret[]; keyFile: string | null }
+  encryption: { keys: Secret[]; keyFile: string | null; provider?: EncryptionProvider }
   /** `explicit`: somebody named the folder, so it must exist. */
   migrations: { directory: string; explicit: boolean; lockTimeoutMs: number; statementTimeoutMs: number }
   seeds: { directory: string; explicit: boolean }
@@ -155,7 +163,8 @@ export interface ResolvedConfig {
   database: { extensions: string[]; connectionLimit: number }
   fleet: { concurrency: number | null; maxFailures: string | number | null }
   connections: { max: number; perTenant: number; idleTimeoutMs: number; acquireTimeoutMs: number }
-  drop: { backupDirectory: string | null; requireBackup: boolean | 'fleet' }
+  /** `retainMs` null: dropped tenants are not kept. */
+  drop: { backupDirectory: string | null; requireBackup: boolean | 'fleet'; retainMs: number | null }
   /** `path`: the folders of the environment's PATH, where they are known. */
   tools: { directory: string | null; path: string[] }
   onEvent?: Listener

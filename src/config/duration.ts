@@ -15,3 +15,15 @@ export function parseDuration(value: Duration): number | null {
   const valid = Number.isFinite(milliseconds) && milliseconds >= 0 && milliseconds <= longest
   return valid ? Math.round(milliseconds) : null
 }
+
+const longestRetention = 10 * 365.25 * 24 * 60 * 60 * 1000
+
+export const retentionExpected = "a length of time such as '7d', from one second to 10 years"
+
+/** The same for how long data is kept, which may be longer than any timer. */
+export function parseRetention(value: unknown): number | null {
+  if (typeof value === 'string' && !/^.{1,40}$/.test(value.trim())) return null
+  const milliseconds = typeof value === 'string' ? ms(value.trim() as ms.StringValue) : value
+  if (typeof milliseconds !== 'number') return null
+  return milliseconds >= 1_000 && milliseconds <= longestRetention ? Math.round(milliseconds) : null
+}

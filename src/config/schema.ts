@@ -1,8 +1,9 @@
 import * as v from 'valibot'
 import { nearest } from '../nearest.ts'
+import { type EncryptionProvider, isEncryptionProvider } from '../secrets/provider.ts'
 import { Secret } from '../secrets/secret.ts'
 import type { Duration, TenancyConfig } from './config.ts'
-import { durationExpected, parseDuration } from './duration.ts'
+import { durationExpected, parseDuration, parseRetention, retentionExpected } from './duration.ts'
 
 // Every message below completes "expected …".
 const text = (expected: string, pattern = /\S/) => v.pipe(v.string(expected), v.regex(pattern, expected))
@@ -61,6 +62,9 @@ export const configSchema = v.object(
     ),
     encryption: group({
       keys: v.optional(v.array(secret('a key of 32 bytes in base64'), 'a list of keys')),
+      provider: v.optional(
+        v.custom<EncryptionProvider>(isEncryptionProvider, 'an object with the functions encrypt and decrypt'),
+      ),
     }),
     migrations: group({
       directory: folder,
@@ -100,6 +104,7 @@ export const configSchema = v.object(
     drop: group({
       backup: v.optional(v.object({ directory: text('the path of a folder') }, 'an object with directory')),
       requireBackup: v.optional(v.union([v.boolean(), v.literal('fleet')], "true, false or 'fleet'")),
+      retain: v.optional(v.custom<Duration>(value => parseRetention(value) !== null, retentionExpected)),
     }),
     tools: group({ directory: folder }),
     onEvent: v.optional(

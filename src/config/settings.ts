@@ -31,6 +31,7 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['embedded.directory', embedded.directory],
     ...Object.entries(servers).map(([name, { url }]): [string, unknown] => [`servers.${name}`, maskUrl(url)]),
     ['encryption.keys', encryption.keys.map(String)],
+    ['encryption.provider', encryption.provider?.name ?? (encryption.provider ? 'external' : null)],
     ['migrations.directory', migrations.directory],
     ['migrations.lockTimeout', migrations.lockTimeoutMs],
     ['migrations.statementTimeout', migrations.statementTimeoutMs],
@@ -49,6 +50,7 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['connections.acquireTimeout', connections.acquireTimeoutMs],
     ['drop.backup.directory', drop.backupDirectory],
     ['drop.requireBackup', drop.requireBackup],
+    ['drop.retain', drop.retainMs],
     ['tools.directory', tools.directory],
   ]
 }

@@ -78,7 +78,7 @@ async function readSources(
     place,
     urlDefaults,
   })
-  if (overrides.keys) config.encryption = overrides.keys.value
+  if (overrides.keys) config.encryption = { ...config.encryption, ...overrides.keys.value }
   // An empty entry of PATH is the working folder: nobody means to run a pg_dump that happens to lie there.
   config.tools.path = (env.PATH ?? '').split(delimiter).filter(isAbsolute)
   const sources = Object.entries({

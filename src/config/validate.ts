@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { isTenancyError, TenancyError } from '../errors.ts'
 import { Secret } from '../secrets/secret.ts'
 import type { RegistryConfig, TenancyConfig, ValidConfig } from './config.ts'
-import { parseDuration } from './duration.ts'
+import { parseDuration, parseRetention } from './duration.ts'
 import { parseEncryptionKey } from './keys.ts'
 import { checkConfig } from './schema.ts'
 import { completeUrl, type UrlContext, UrlProblem, urlExpected } from './url.ts'
@@ -74,7 +74,11 @@ function fillIn(
         { url: url(`servers.${name}.url`, server.url, maintenanceDatabase) },
       ]),
     ),
-    encryption: { keys: [], keyFile: null },
+    encryption: {
+      keys: [],
+      keyFile: null,
+      ...(written.encryption?.provider ? { provider: written.encryption.provider } : {}),
+    },
     migrations: {
       directory: resolve(directory, migrations.directory ?? 'migrations/tenant'),
       explicit: migrations.directory !== undefined,
@@ -98,6 +102,7 @@ function fillIn(
     drop: {
       backupDirectory: drop.backup ? resolve(directory, drop.backup.directory) : null,
       requireBackup: drop.requireBackup ?? false,
+      retainMs: drop.retain === undefined ? null : parseRetention(drop.retain),
     },
     tools: { directory: tools.directory === undefined ? null : resolve(directory, tools.directory), path: [] },
     ...(written.onEvent ? { onEvent: written.onEvent } : {}),

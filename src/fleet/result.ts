@@ -29,6 +29,10 @@ export interface TenantOutcome {
   durationMs?: number
   /** Attempts that were made, when it was not the first that decided. */
   attempts?: number
+  /** Of a drop: until when the data is kept. */
+  retainedUntil?: string
+  /** Of a purge, since several dropped tenants may have had one slug. */
+  id?: string
   error?: ErrorReport
   reason?: string
 }

@@ -119,6 +119,18 @@ export async function setAllowConnections(client: Client, name: string, allow: b
   )
 }
 
+/**
+ * Rights, settings and comments stay. Needs a database without sessions; autovacuum makes way for it, a prepared
+ * transaction does not (manual, ALTER DATABASE).
+ */
+export async function renameDatabase(client: Client, from: string, to: string): Promise<void> {
+  await query(
+    client,
+    `renaming database "${from}" to "${to}"`,
+    `ALTER DATABASE ${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`,
+  )
+}
+
 /** Sessions in a database but our own, oldest first; background workers are left out. */
 export async function listSessions(client: Client, database: string): Promise<Session[]> {
   return query<Session>(

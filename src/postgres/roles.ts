@@ -99,6 +99,15 @@ export async function setRoleLogin(client: Client, name: string, login: boolean)
   )
 }
 
+/** A SCRAM password stays; an MD5 one would be lost (manual, ALTER ROLE). */
+export async function renameRole(client: Client, from: string, to: string): Promise<void> {
+  await query(
+    client,
+    `renaming role "${from}" to "${to}"`,
+    `ALTER ROLE ${quoteIdentifier(from)} RENAME TO ${quoteIdentifier(to)}`,
+  )
+}
+
 export async function dropRole(client: Client, name: string): Promise<void> {
   await query(client, `dropping role "${name}"`, `DROP ROLE IF EXISTS ${quoteIdentifier(name)}`)
 }

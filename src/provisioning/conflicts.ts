@@ -2,8 +2,12 @@ import { TenancyError } from '../errors.ts'
 import type { Session } from '../postgres/databases.ts'
 import type { Tenant } from '../registry/tenant.ts'
 
-/** Says who holds the connections that keep a database from being dropped. */
-export function connectionsOpen(tenant: Tenant, sessions: readonly Session[]): TenancyError {
+/** Says who holds the connections that keep a database in use. */
+export function connectionsOpen(
+  tenant: Pick<Tenant, 'slug' | 'database'>,
+  sessions: readonly Session[],
+  hint = `end them first, or let "tenantctl drop ${tenant.slug} --force" do it`,
+): TenancyError {
   const few = sessions
     .slice(0, 5)
     .map(each => {
@@ -15,9 +19,6 @@ export function connectionsOpen(tenant: Tenant, sessions: readonly Session[]): T
   return new TenancyError(
     'CONNECTIONS_OPEN',
     `${sessions.length} open connection(s) to database "${tenant.database}": ${few}${more}`,
-    {
-      tenant: tenant.slug,
-      hint: `end them first, or let "tenantctl drop ${tenant.slug} --force" do it`,
-    },
+    { tenant: tenant.slug, hint },
   )
 }

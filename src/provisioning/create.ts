@@ -32,6 +32,8 @@ export interface CreateInput {
   seed?: boolean | undefined
   /** Return a tenant that is there and active instead of throwing `TENANT_EXISTS`. Default: false. */
   ifNotExists?: boolean | undefined
+  /** Protect it against being dropped. Default: false. */
+  protect?: boolean | undefined
 }
 
 export interface RunOptions {
@@ -54,6 +56,7 @@ export async function createTenant(
 ): Promise<CreatedTenant> {
   const wanted = await describeTenant(parts, input)
   const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
+  if (wanted.protected && !tenant.protected && isHalfMade(tenant)) await parts.registry.setProtected(tenant.id, true)
   if (tenant.status === 'active') return existing(tenant, input)
   return finishTenant(parts, tenant, { seed: input.seed ?? true }, options).catch(async error => {
     // Another run finished it while this one waited.
@@ -93,7 +96,11 @@ async function describeTenant(parts: ProvisioningParts, input: CreateInput): Pro
   const labels = input.labels ?? {}
   const migratorPassword = parts.config.roles === 'separate' ? generatePassword() : undefined
   const username = roleName(database)
-  return { id, slug, name, server, database, username, password: generatePassword(), migratorPassword, labels }
+  const password = generatePassword()
+  return {
+    ...{ id, slug, name, server, database, username, password, migratorPassword, labels },
+    protected: input.protect ?? false,
+  }
 }
 
 /** Another run may have reserved the same slug a moment ago: then its row, database or role is what is in the way. */
@@ -144,6 +151,10 @@ function existing(tenant: Tenant, input: CreateInput): CreatedTenant {
   throw alreadyExists(tenant)
 }
 
+function isHalfMade({ status }: Tenant): boolean {
+  return status === 'provisioning' || status === 'failed'
+}
+
 function refuseUnlessHalfMade(tenant: Tenant): void {
   const { slug, status } = tenant
   if (status === 'active') throw alreadyExists(tenant)
@@ -152,7 +163,7 @@ function refuseUnlessHalfMade(tenant: Tenant): void {
   if (status === 'dropping') {
     throw new TenancyError('TENANT_DROPPING', `a drop of tenant "${slug}" has not finished`, {
       tenant: slug,
-      hint: `finish it with "tenantctl drop ${slug}", then create the tenant anew`,
+      hint: `finish it with "tenantctl drop ${slug}", then create the tenant anew; or bring it back with "tenantctl undrop ${slug}"`,
     })
   }
 }

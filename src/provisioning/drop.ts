@@ -3,32 +3,61 @@ import { findDatabase, listSessions } from '../postgres/databases.ts'
 import { findRole } from '../postgres/roles.ts'
 import { roleNames } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import { openTenant } from './access.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { RunOptions } from './create.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
-import { type StepContext, undoSteps } from './step.ts'
+import { applySteps, type StepContext, undoSteps } from './step.ts'
 import { provisioningSteps } from './steps.ts'
+import { locate, tombstoneSteps } from './tombstone.ts'
 
 export interface DropOptions extends RunOptions {
   /** End open connections; without it they are `CONNECTIONS_OPEN`. Default: false. */
   force?: boolean
+  /** Milliseconds for which the data is kept under the name of a tombstone. Default: it is removed at once. */
+  retainMs?: number | undefined
 }
 
-/** Removes a tenant's database, role and row by undoing the steps that made them; the journal stays. */
-export async function dropTenant(parts: ProvisioningParts, tenant: Tenant, options: DropOptions): Promise<void> {
-  await runOperation(parts, 'drop', tenant, options, async context => {
+/**
+ * Removes a tenant's database, roles and row by undoing the steps that made them, or turns them into a tombstone; the
+ * journal stays. Returns until when the data is kept.
+ */
+export async function dropTenant(
+  parts: ProvisioningParts,
+  tenant: Tenant,
+  { retainMs, ...options }: DropOptions,
+): Promise<string | undefined> {
+  const parameters = retainMs === undefined ? {} : { retainMs }
+  await runOperation(parts, 'drop', tenant, { ...options, parameters }, async found => {
+    // A drop or an undrop that was cut off may have left it under the name of its tombstone.
+    const context = { ...found, tenant: await locate(found) }
     await refuseDrop(context)
     try {
-      await undoSteps(provisioningSteps, context)
+      if (retainMs !== undefined && (await isWhole(context))) {
+        await applySteps(tombstoneSteps({ retainMs, formerStatus: found.tenant.status }), context)
+      } else await undoSteps(provisioningSteps, context)
     } catch (error) {
-      if (isTenancyError(error) && error.code === 'CONNECTIONS_OPEN') {
-        await parts.registry.setStatus(context.tenant.id, context.tenant.status)
-        throw error
-      }
-      throw isTenancyError(error) ? error.with({ hint: `"tenantctl drop ${tenant.slug}" goes on from there` }) : error
+      if (!isTenancyError(error)) throw error
+      if (error.code === 'CONNECTIONS_OPEN') return await backOut(context, error)
+      throw error.with({ hint: `"tenantctl drop ${tenant.slug}" goes on from there` })
     }
   })
+  return (await parts.retained.find(tenant.id))?.retainedUntil
+}
+
+/** There is something to keep: of what a create left half-made, only a database that has its final name. */
+async function isWhole({ admin, tenant, marker }: StepContext): Promise<boolean> {
+  const database = await findDatabase(admin, tenant.database)
+  return database?.marker === marker && !database.invalid
+}
+
+/** Somebody is in: as if nothing had been begun. A tenant that was not active before stays shut, and says so. */
+async function backOut(context: StepContext, error: TenancyError): Promise<never> {
+  const { parts, tenant } = context
+  if (tenant.status === 'active') await openTenant(context)
+  await parts.registry.setStatus(tenant.id, tenant.status)
+  throw error
 }
 
 /** All that forbids a drop is looked for before anything is touched. */

@@ -5,7 +5,7 @@ import type { OperationKind } from '../registry/operation.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { withTenantLock } from './lock.ts'
 import type { ProvisioningParts } from './parts.ts'
-import type { StepContext } from './step.ts'
+import type { StepContext, TenantOnServer } from './step.ts'
 import { markerOf } from './steps.ts'
 
 export interface OperationOptions {
@@ -13,11 +13,16 @@ export interface OperationOptions {
   onEvent?: Listener | undefined
   parameters?: object
   force?: boolean
+  /** How the tenant's row is read anew. Default: by its id, among the tenants that are not dropped. */
+  find?: (id: string) => Promise<Tenant | undefined>
+  /** Nothing is left to do, and nothing is written into the journal: asked under the lock. */
+  isDone?: (found: TenantOnServer) => Promise<boolean>
 }
 
 /**
  * Runs an operation on a tenant under its lock, with its row read anew, written into the journal from its beginning
- * to its end. `work` ends it in the registry together with what it changes there.
+ * to its end. `work` ends it in the registry together with what it changes there. `changed` is false when `isDone`
+ * said so.
  */
 export async function runOperation(
   parts: ProvisioningParts,
@@ -25,26 +30,26 @@ export async function runOperation(
   tenant: Tenant,
   options: OperationOptions,
   work: (context: StepContext) => Promise<void>,
-): Promise<Tenant> {
+): Promise<Tenant & { changed: boolean }> {
   const { signal, onEvent } = options
   return withTenantLock(parts, tenant, options, async admin => {
-    const current = await parts.registry.find(tenant.id)
+    const current = await (options.find ?? (id => parts.registry.find(id)))(tenant.id)
     if (!current) {
       throw new TenancyError('TENANT_NOT_FOUND', `tenant "${tenant.slug}" was dropped meanwhile`, {
         tenant: tenant.slug,
       })
     }
-    const facts = await adminFacts(admin)
+    const marker = markerOf(parts.registryId, current.id)
+    const found: TenantOnServer = { parts, tenant: current, admin, adminFacts: await adminFacts(admin), marker }
+    // An earlier operation that was cut off must find its end in the journal, so then a new one begins all the same.
+    const settled = options.isDone && (await options.isDone(found)) && !(await parts.journal.running(current.id))
+    if (settled) return { ...current, changed: false }
     const operationId = await parts.journal.begin(kind, current, options.parameters)
     const startedAt = performance.now()
     notify(onEvent, { event: 'operation_started', tenant: current.slug, operation: kind, operationId })
     try {
       await work({
-        parts,
-        tenant: current,
-        admin,
-        adminFacts: facts,
-        marker: markerOf(parts.registryId, current.id),
+        ...found,
         operationId,
         position: 0,
         seed: false,
@@ -60,6 +65,6 @@ export async function runOperation(
     }
     const durationMs = Math.round(performance.now() - startedAt)
     notify(onEvent, { event: 'operation_finished', tenant: current.slug, operation: kind, operationId, durationMs })
-    return current
+    return { ...current, changed: true }
   })
 }

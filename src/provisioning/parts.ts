@@ -2,7 +2,9 @@ import type { ResolvedConfig } from '../config/config.ts'
 import type { Migration, Seed } from '../migrations/source.ts'
 import type { RegistryInventory } from '../registry/inventory.ts'
 import type { OperationJournal } from '../registry/operation-journal.ts'
+import type { RetainedTenants } from '../registry/retained-tenants.ts'
 import type { Servers } from '../registry/servers.ts'
+import type { TenantPasswords } from '../registry/tenant-passwords.ts'
 import type { TenantRegistry } from '../registry/tenant-registry.ts'
 import type { UnfinishedOperations } from '../registry/unfinished.ts'
 
@@ -11,6 +13,10 @@ export interface ProvisioningParts {
   /** Tells our databases and roles from those of another registry on the same server. */
   registryId: string
   registry: TenantRegistry
+  /** Tombstones: dropped tenants whose data is still there. */
+  retained: RetainedTenants
+  /** Passwords that are being changed. */
+  passwords: TenantPasswords
   journal: OperationJournal
   unfinished: UnfinishedOperations
   inventory: RegistryInventory

@@ -6,8 +6,8 @@ import type { OperationJournal } from '../registry/operation-journal.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { ProvisioningParts } from './parts.ts'
 
-/** What the steps of one operation work with. */
-export interface StepContext {
+/** A tenant and the session that holds its lock. */
+export interface TenantOnServer {
   parts: ProvisioningParts
   tenant: Tenant
   /** Session in the server's maintenance database that holds the tenant's lock. */
@@ -15,6 +15,10 @@ export interface StepContext {
   adminFacts: AdminFacts
   /** Written on everything that is made for the tenant, and looked for before anything is touched. */
   marker: string
+}
+
+/** What the steps of one operation work with. */
+export interface StepContext extends TenantOnServer {
   operationId: string
   /** Of the step that runs. */
   position: number

@@ -213,7 +213,7 @@ const activate: ProvisioningStep = {
   name: 'activate',
   isDone: async () => false,
   apply: ({ parts, tenant, operationId }) => parts.registry.settle(tenant.id, 'active', operationId),
-  undo: ({ parts, tenant }) => parts.registry.setStatus(tenant.id, 'dropping'),
+  undo: ({ parts, tenant }) => parts.registry.beginDrop(tenant.id),
 }
 
 /** A new tenant, from top to bottom; a drop undoes the same list from bottom to top. */
@@ -265,7 +265,11 @@ function insideAsAdmin<T>(context: StepContext, work: (client: Client) => Promis
   return withAdmin(address, { signal, doing: `entering database "${tenant.database}"` }, work)
 }
 
-async function insideAsTenant<T>(context: StepContext, work: (client: Client) => Promise<T>): Promise<T> {
+/** On the login of the tenant that owns what is in its database. */
+export async function insideAsTenant<T>(
+  context: Pick<StepContext, 'parts' | 'tenant' | 'signal'>,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
   const { parts, tenant, signal } = context
   const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant, 'migrator'))
   const settings = { lock_timeout: parts.config.migrations.lockTimeoutMs, statement_timeout: bookkeepingTimeoutMs }

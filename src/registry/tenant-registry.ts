@@ -6,15 +6,11 @@ import type { Cipher } from '../secrets/cipher.ts'
 import type { Secret } from '../secrets/secret.ts'
 import type { RegistryConnection } from './connection.ts'
 import { finishIn } from './operation-journal.ts'
-import { type RoleModel, rolesOf } from './roles.ts'
+import { rolesOf } from './roles.ts'
 import type { Labels, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
+import { passwordContext } from './tenant-passwords.ts'
+import { fromTenants, type TenantRow, tenantColumns, toTenant, uuidPattern } from './tenant-row.ts'
 
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
-
-/** The columns that make a Tenant. */
-const columns = `t.uuid, t.slug, t.name, t.status, s.name AS server, t.db_name, t.db_username, t.schema_version, t.labels,
-  t.roles, t.protected, t.created_at, t.updated_at`
-const fromTenants = 'FROM tenantctl.tenants t JOIN tenantctl.servers s ON s.id = t.server_id'
 const live = 't.retained_until IS NULL'
 
 export interface NewTenant {
@@ -28,6 +24,7 @@ export interface NewTenant {
   /** Of the migrator, with `roles: 'separate'`. */
   migratorPassword: Secret | undefined
   labels: Labels
+  protected: boolean
 }
 
 /** Which of a tenant's logins. */
@@ -75,7 +72,7 @@ export class TenantRegistry {
   async find(slugOrId: string): Promise<Tenant | undefined> {
     const [row] = await this.registry.query<TenantRow>(
       'looking up a tenant',
-      `SELECT ${columns} ${fromTenants} WHERE ${live} AND ${uuidPattern.test(slugOrId) ? 't.uuid' : 't.slug'} = $1`,
+      `SELECT ${tenantColumns} ${fromTenants} WHERE ${live} AND ${uuidPattern.test(slugOrId) ? 't.uuid' : 't.slug'} = $1`,
       [slugOrId],
     )
     return row && toTenant(row)
@@ -85,7 +82,7 @@ export class TenantRegistry {
     const order = { slug: 't.slug', created: 't.created_at, t.slug', version: 't.schema_version NULLS FIRST, t.slug' }
     const rows = await this.registry.query<TenantRow>(
       'listing tenants',
-      `SELECT ${columns}, t.migrations_hash ${fromTenants}
+      `SELECT ${tenantColumns}, t.migrations_hash ${fromTenants}
         WHERE ${live} AND ($1::jsonb IS NULL OR t.labels @> $1::jsonb)
           AND ($2::text IS NULL OR s.name = $2) AND ($3::text IS NULL OR t.status = $3)
         ORDER BY ${order[filter.sort ?? 'slug']} LIMIT $4`,
@@ -105,7 +102,7 @@ export class TenantRegistry {
     const wanted = [...new Set(selection.tenants)]
     const rows = await this.registry.query<TenantRow>(
       'selecting tenants',
-      `SELECT ${columns}, t.migrations_hash ${fromTenants}
+      `SELECT ${tenantColumns}, t.migrations_hash ${fromTenants}
         WHERE ${live} AND (t.slug = ANY($1::text[]) OR t.uuid = ANY($2::uuid[])) ORDER BY t.slug`,
       [wanted, wanted.filter(each => uuidPattern.test(each))],
     )
@@ -128,8 +125,9 @@ export class TenantRegistry {
         `WITH server AS (
            INSERT INTO tenantctl.servers (name) VALUES ($4)
            ON CONFLICT (name) DO UPDATE SET name = EXCLUDED.name RETURNING id)
-         INSERT INTO tenantctl.tenants (uuid, slug, name, server_id, db_name, db_username, db_password, labels, roles, migrator_password)
-         SELECT $1, $2, $3, server.id, $5, $6, $7, $8, $9, $10 FROM server`,
+         INSERT INTO tenantctl.tenants (uuid, slug, name, server_id, db_name, db_username, db_password, labels, roles,
+           migrator_password, protected)
+         SELECT $1, $2, $3, server.id, $5, $6, $7, $8, $9, $10, $11 FROM server`,
         [
           tenant.id,
           tenant.slug,
@@ -141,6 +139,7 @@ export class TenantRegistry {
           JSON.stringify(tenant.labels),
           sealedMigrator ? 'separate' : 'single',
           sealedMigrator ?? null,
+          tenant.protected,
         ],
       )
     } catch (error) {
@@ -176,6 +175,28 @@ export class TenantRegistry {
       'UPDATE tenantctl.tenants SET status = $2, updated_at = pg_catalog.now() WHERE uuid = $1',
       [id, status],
     )
+  }
+
+  /** Says that a drop has begun, and keeps in mind what the tenant was until then. */
+  async beginDrop(id: string): Promise<void> {
+    await this.registry.query(
+      'recording that a drop begins',
+      `UPDATE tenantctl.tenants SET status = 'dropping', updated_at = pg_catalog.now(),
+              former_status = CASE status WHEN 'dropping' THEN former_status ELSE status END
+        WHERE uuid = $1`,
+      [id],
+    )
+  }
+
+  /** Protection against being dropped, and the end of the operation if there is one. */
+  async setProtected(id: string, on: boolean, operationId?: string): Promise<void> {
+    await this.registry.transaction('setting the protection', async query => {
+      await query('UPDATE tenantctl.tenants SET protected = $2, updated_at = pg_catalog.now() WHERE uuid = $1', [
+        id,
+        on,
+      ])
+      if (operationId !== undefined) await finishIn(query, operationId)
+    })
   }
 
   /** A create that stopped half-way; one that another run has finished meanwhile is left alone. */
@@ -249,11 +270,6 @@ export class TenantRegistry {
   }
 }
 
-/** Binds a sealed password to its tenant and column: moved to another place, it does not open. */
-function passwordContext(id: string, login: TenantLogin): string {
-  return `${id}|${login === 'app' ? 'db_password' : 'migrator_password'}`
-}
-
 function clash(error: unknown, tenant: NewTenant): TenancyError {
   const { constraint } = (error as TenancyError).cause as { constraint?: string }
   if (constraint === 'tenants_slug_key') {
@@ -267,39 +283,4 @@ function clash(error: unknown, tenant: NewTenant): TenancyError {
     hint: 'choose another name with --database',
     cause: error,
   })
-}
-
-interface TenantRow {
-  uuid: string
-  slug: string
-  name: string
-  status: TenantStatus
-  server: string
-  db_name: string
-  db_username: string
-  schema_version: string | null
-  labels: Labels
-  roles: RoleModel
-  protected: boolean
-  created_at: Date
-  updated_at: Date
-  migrations_hash?: string | null
-}
-
-function toTenant(row: TenantRow): Tenant {
-  return {
-    id: row.uuid,
-    slug: row.slug,
-    name: row.name,
-    status: row.status,
-    server: row.server,
-    database: row.db_name,
-    username: row.db_username,
-    schemaVersion: row.schema_version,
-    labels: row.labels,
-    roles: row.roles,
-    protected: row.protected,
-    createdAt: row.created_at.toISOString(),
-    updatedAt: row.updated_at.toISOString(),
-  }
 }

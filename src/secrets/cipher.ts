@@ -8,6 +8,10 @@ const tagBytes = 16
 
 /** Seals passwords for the registry and opens them again. */
 export interface Cipher {
+  /** What values are sealed with from now on: the id of a key, or `ext-` and the name of a key service. */
+  readonly keyId: string | undefined
+  /** All that this cipher can open, `keyId` included. */
+  readonly keyIds: readonly string[]
   /** `context` is bound to the value: opened with another one, it is refused. */
   seal(secret: Secret, context: string): Promise<string>
   open(sealed: string, context: string): Promise<Secret>
@@ -30,6 +34,8 @@ export function keyRing(keys: readonly Secret[]): Cipher {
     return { id: keyId(bytes), bytes }
   })
   return {
+    keyId: ring[0]?.id,
+    keyIds: ring.map(key => key.id),
     async seal(secret, context) {
       const key = ring[0]
       if (!key) throw keyMissing()
@@ -40,18 +46,10 @@ export function keyRing(keys: readonly Secret[]): Cipher {
       return `${version}.${key.id}.${sealed.toString('base64url')}`
     },
     async open(sealed, context) {
-      if (ring.length === 0) throw keyMissing()
-      const [valueVersion, id = '', payload = ''] = sealed.split('.')
+      const id = keyIdOf(sealed)
+      const [valueVersion, , payload = ''] = sealed.split('.')
       const key = ring.find(each => each.id === id)
-      if (valueVersion !== version || !key) {
-        throw new TenancyError(
-          'DECRYPTION_FAILED',
-          `a password was sealed with key ${id}, which is not among the keys given`,
-          {
-            hint: 'add the old key to encryption.keys, after the current one',
-          },
-        )
-      }
+      if (valueVersion !== version || !key) throw keyUnknown(id, ring.length > 0)
       const bytes = Buffer.from(payload, 'base64url')
       try {
         const decipher = createDecipheriv('aes-256-gcm', key.bytes, bytes.subarray(0, nonceBytes), {
@@ -70,6 +68,11 @@ export function keyRing(keys: readonly Secret[]): Cipher {
   }
 }
 
+/** The id of the key, or the name of the key service, that a value was sealed with. */
+export function keyIdOf(sealed: string): string {
+  return sealed.split('.')[1] ?? ''
+}
+
 /** Tells keys apart without telling what they are. */
 function keyId(key: Buffer): string {
   return createHash('sha256').update('tenantctl key id\0').update(key).digest('hex').slice(0, 12)
@@ -77,6 +80,30 @@ function keyId(key: Buffer): string {
 
 function additionalData(id: string, context: string): Buffer {
   return Buffer.from(`tenantctl|${version}|${id}|${context}`)
+}
+
+function keyUnknown(id: string, others: boolean): TenancyError {
+  if (id.startsWith('ext-')) {
+    return new TenancyError(
+      'DECRYPTION_FAILED',
+      `a password was sealed by the key service "${id.slice(4)}", which is not configured`,
+      { hint: 'configure it as encryption.provider; with decryptOnly, keys go on to encrypt' },
+    )
+  }
+  if (!others) {
+    return new TenancyError(
+      'ENCRYPTION_KEY_MISSING',
+      `a password was sealed with key ${id}, and no key is configured`,
+      {
+        hint: 'give that key, as TENANTCTL_ENCRYPTION_KEY or in encryption.keys; another one does not open it',
+      },
+    )
+  }
+  return new TenancyError(
+    'DECRYPTION_FAILED',
+    `a password was sealed with key ${id}, which is not among the keys given`,
+    { hint: 'add the old key to encryption.keys, after the current one' },
+  )
 }
 
 function keyMissing(): TenancyError {

@@ -9,15 +9,20 @@ import { RegistryConnection } from '../registry/connection.ts'
 import { ensureRegistry } from '../registry/install.ts'
 import { RegistryInventory } from '../registry/inventory.ts'
 import { OperationJournal } from '../registry/operation-journal.ts'
+import { RetainedTenants } from '../registry/retained-tenants.ts'
+import { SealedPasswords } from '../registry/sealed-passwords.ts'
 import { Servers } from '../registry/servers.ts'
+import { TenantPasswords } from '../registry/tenant-passwords.ts'
 import { TenantRegistry } from '../registry/tenant-registry.ts'
 import { UnfinishedOperations } from '../registry/unfinished.ts'
-import { keyRing } from '../secrets/cipher.ts'
+import { createCipher } from '../secrets/provider.ts'
 import { Secret } from '../secrets/secret.ts'
 
 /** All that a tenancy is made of. */
 export interface Parts extends ProvisioningParts {
   connections: TenantConnections
+  /** All stored passwords, for a change of keys. */
+  sealed: SealedPasswords
   close(): Promise<void>
 }
 
@@ -27,12 +32,16 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
   const connection = new RegistryConnection(address)
   try {
     const registryId = await ensureRegistry(connection, config.onEvent)
-    const registry = new TenantRegistry(connection, keyRing(keys))
+    const cipher = createCipher(keys, config.encryption.provider)
+    const registry = new TenantRegistry(connection, cipher)
     const servers = new Servers(address, config.servers)
     const connections = new TenantConnections(registry, servers, config.connections)
     return {
       registryId,
       registry,
+      retained: new RetainedTenants(connection),
+      passwords: new TenantPasswords(connection, cipher),
+      sealed: new SealedPasswords(connection, cipher),
       servers,
       connections,
       config,

@@ -2,6 +2,7 @@ import type { Knex } from 'knex'
 import { isResolvedConfig, type ResolvedConfig, resolveTenancyConfig, type TenancyConfig } from '../config/config.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { OperationFilter } from '../registry/operation-journal.ts'
+import { EncryptionKeys } from './keys.ts'
 import { TenantMigrations } from './migrations.ts'
 import { LazyParts } from './parts.ts'
 import { TenantSeeds } from './seeds.ts'
@@ -13,6 +14,7 @@ export class Tenancy implements AsyncDisposable {
   readonly tenants: Tenants
   readonly migrations: TenantMigrations
   readonly seeds: TenantSeeds
+  readonly keys: EncryptionKeys
   readonly connections: {
     /** A pooled knex on a tenant's database, by slug or id, logged in as the tenant. Do not destroy it. */
     get(slugOrId: string): Promise<Knex>
@@ -34,6 +36,7 @@ export class Tenancy implements AsyncDisposable {
     this.tenants = new Tenants(parts)
     this.migrations = new TenantMigrations(parts)
     this.seeds = new TenantSeeds(parts)
+    this.keys = new EncryptionKeys(parts)
     this.connections = { get: async slugOrId => (await parts.get()).connections.get(slugOrId) }
     this.operations = { list: async filter => (await parts.get()).journal.list(filter) }
     this.registry = { install: async () => void (await parts.get()) }

@@ -1,3 +1,5 @@
+import type { Duration } from '../config/config.ts'
+import { parseRetention, retentionExpected } from '../config/duration.ts'
 import { asTenancyError, TenancyError } from '../errors.ts'
 import type { FleetResult } from '../fleet/result.ts'
 import type { Selection, TenantFilter } from '../fleet/selection.ts'
@@ -7,11 +9,24 @@ import { withAdmin } from '../postgres/connect.ts'
 import { databaseSizes, listSessions } from '../postgres/databases.ts'
 import { type CreatedTenant, type CreateInput, createTenant, type RunOptions } from '../provisioning/create.ts'
 import { dropTenant } from '../provisioning/drop.ts'
+import { type UndropOptions, undropTenant } from '../provisioning/undrop.ts'
 import type { Operation } from '../registry/operation.ts'
+import type { RetainedTenant } from '../registry/retained-tenants.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { TenantLogin, TenantQuery } from '../registry/tenant-registry.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { type FleetOptions, runOverTenants } from './fleet.ts'
+import {
+  type ConfirmedOptions,
+  type PurgeOptions,
+  protectTenants,
+  purgeTenants,
+  type RotatePasswordOptions,
+  refuseOtherCount,
+  resumeTenants,
+  rotatePasswords,
+  suspendTenants,
+} from './lifecycle.ts'
 import { readStatus } from './migrations.ts'
 import type { LazyParts, Parts } from './parts.ts'
 
@@ -41,13 +56,16 @@ export interface TenantDetails extends Tenant {
   problem: string | null
 }
 
-export interface DropOptions extends FleetOptions {
+export interface DropOptions extends ConfirmedOptions {
   /** End open connections first. Default: false. */
   force?: boolean | undefined
   /** A named tenant that is not there is no error. Default: false. */
   ifExists?: boolean | undefined
-  /** The number of tenants that was confirmed; another number is `COUNT_MISMATCH`. */
-  expect?: number | undefined
+  /**
+   * How long the data is kept, for `undrop`: `'7d'` or milliseconds; false: not at all. Default: `drop.retain` of the
+   * configuration.
+   */
+  retain?: Duration | false | undefined
 }
 
 export interface UrlOptions {
@@ -178,21 +196,72 @@ export class Tenants {
     const parts = await this.parts.get()
     const { onEvent = parts.config.onEvent, signal, force = false } = options
     const tenants = await selectForDrop(parts, selection, options)
-    if (options.expect !== undefined && options.expect !== tenants.length) {
-      throw new TenancyError(
-        'COUNT_MISMATCH',
-        `${tenants.length} tenants match, but ${options.expect} were confirmed`,
-        {
-          hint: 'nothing was dropped: look at the selection again',
-        },
-      )
-    }
+    refuseOtherCount(options.expect, tenants, 'nothing was dropped')
+    const retainMs = readRetention(options.retain, parts.config.drop.retainMs)
     return runOverTenants(parts, 'drop', tenants, options, async tenant => {
       await parts.connections.release(tenant.id)
-      await dropTenant(parts, tenant, { signal, onEvent, force })
-      return { status: 'dropped' }
+      const retainedUntil = await dropTenant(parts, tenant, { signal, onEvent, force, retainMs })
+      return { status: 'dropped', ...(retainedUntil === undefined ? {} : { retainedUntil }) }
     })
   }
+
+  /**
+   * Shuts tenants out: no logins, sessions ended, data kept. `up_to_date` when they are shut out already. The library
+   * and the command line refuse to connect to them until `resume`.
+   */
+  async suspend(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
+    return suspendTenants(await this.parts.get(), selection, options)
+  }
+
+  /** Lets suspended tenants in again. */
+  async resume(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
+    return resumeTenants(await this.parts.get(), selection, options)
+  }
+
+  /** Protects tenants against being dropped: a drop of one is `TENANT_PROTECTED`. */
+  async protect(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
+    return protectTenants(await this.parts.get(), selection, true, options)
+  }
+
+  async unprotect(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
+    return protectTenants(await this.parts.get(), selection, false, options)
+  }
+
+  /**
+   * Gives tenants' logins new passwords and ends the sessions that logged in with the old ones. One that was cut off is
+   * finished by the next. Works also when the old password cannot be read any more.
+   */
+  async rotatePassword(selection: Selection, options: RotatePasswordOptions = {}): Promise<FleetResult> {
+    return rotatePasswords(await this.parts.get(), selection, options)
+  }
+
+  /** Dropped tenants whose data is kept, the newest first. */
+  async retained(): Promise<RetainedTenant[]> {
+    return (await this.parts.get()).retained.list()
+  }
+
+  /**
+   * Brings a dropped tenant back, with its data, names, logins and privileges, by the slug it had or by its id. Throws
+   * `TENANT_NOT_FOUND`, `TENANT_AMBIGUOUS` when several had that slug, `TENANT_EXISTS` when it is taken by now, or
+   * `DATABASE_EXISTS`.
+   */
+  async undrop(slugOrId: string, options: UndropOptions = {}): Promise<Tenant> {
+    const parts = await this.parts.get()
+    return undropTenant(parts, slugOrId, { ...options, onEvent: options.onEvent ?? parts.config.onEvent })
+  }
+
+  /** Removes the dropped tenants whose time is over. Throws `LIMIT_EXCEEDED` when they are more than `max`. */
+  async purge(options: PurgeOptions = {}): Promise<FleetResult> {
+    return purgeTenants(await this.parts.get(), options)
+  }
+}
+
+function readRetention(option: DropOptions['retain'], configured: number | null): number | undefined {
+  if (option === undefined) return configured ?? undefined
+  if (option === false) return undefined
+  const retainMs = parseRetention(option)
+  if (retainMs !== null) return retainMs
+  throw new TenancyError('USAGE', `retain: expected ${retentionExpected}, found ${JSON.stringify(option)}`)
 }
 
 async function selectForDrop(parts: Parts, selection: Selection, options: DropOptions): Promise<Tenant[]> {

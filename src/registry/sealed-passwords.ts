@@ -1,0 +1,177 @@
+import { asTenancyError, type ErrorCode, throwIfAborted } from '../errors.ts'
+import { type Cipher, keyIdOf } from '../secrets/cipher.ts'
+import { Secret } from '../secrets/secret.ts'
+import type { RegistryConnection } from './connection.ts'
+import { passwordContext } from './tenant-passwords.ts'
+
+/** The columns that hold sealed passwords, and the login that each belongs to. */
+const columns = {
+  db_password: 'app',
+  db_password_next: 'app',
+  migrator_password: 'migrator',
+  migrator_password_next: 'migrator',
+} as const
+
+type Column = keyof typeof columns
+const names = Object.keys(columns) as Column[]
+
+/** Every stored password, tombstones' included. */
+const allValues = `tenantctl.tenants t, LATERAL (VALUES ${names.map(name => `('${name}', t.${name})`).join(', ')}) v (name, sealed)
+  WHERE v.sealed IS NOT NULL`
+
+/** So many rows are read at once; each is written for itself, so that a run that is cut off loses nothing. */
+const batchSize = 200
+
+export interface RotationOptions {
+  /** Also those that the first key has sealed already: for a service whose key has a new version. Default: false. */
+  all?: boolean | undefined
+  signal?: AbortSignal | undefined
+  onProgress?: ((done: number, total: number) => void) | undefined
+}
+
+/** Passwords of one key that could not be opened. */
+export interface KeyFailure {
+  keyId: string
+  passwords: number
+  /** Slugs, at most 10. */
+  tenants: string[]
+  code: ErrorCode
+  message: string
+  hint?: string
+}
+
+export interface KeyRotation {
+  /** What all passwords are sealed with now, save for those of `failures`. */
+  keyId: string
+  /** Stored passwords, those of dropped tenants that are kept included. */
+  total: number
+  reencrypted: number
+  upToDate: number
+  failures: KeyFailure[]
+  /** Ids of configured keys that nothing is sealed with any more: they can be taken out of the configuration. */
+  unused: string[]
+}
+
+/** The stored passwords as a whole, for a change of keys. */
+export class SealedPasswords {
+  constructor(
+    private readonly registry: RegistryConnection,
+    private readonly cipher: Cipher,
+  ) {}
+
+  get keyId(): string | undefined {
+    return this.cipher.keyId
+  }
+
+  get keyIds(): readonly string[] {
+    return this.cipher.keyIds
+  }
+
+  /** How many passwords each key has sealed. */
+  async keysInUse(): Promise<Map<string, number>> {
+    const rows = await this.registry.query<{ id: string; count: number }>(
+      'counting passwords by key',
+      `SELECT pg_catalog.split_part(v.sealed, '.', 2) AS id, count(*)::int AS count FROM ${allValues}
+        GROUP BY 1 ORDER BY 2 DESC`,
+    )
+    return new Map(rows.map(({ id, count }) => [id, count]))
+  }
+
+  /** Seals every password anew that another key has sealed. Run again, it goes on where it was cut off. */
+  async rotate(options: RotationOptions = {}): Promise<KeyRotation> {
+    // Fails at once when there is nothing to seal with.
+    const keyId = keyIdOf(await this.cipher.seal(probe, 'probe'))
+    const inUse = await this.keysInUse()
+    const total = sum(inUse.values())
+    const failures = new Map<string, KeyFailure>()
+    let reencrypted = 0
+    let last = '0'
+    for (;;) {
+      const rows = await this.#batch(options.all ? null : keyId, last)
+      for (const row of rows) {
+        throwIfAborted(options.signal)
+        if (await this.#reseal(row, failures)) reencrypted += 1
+      }
+      const end = rows.at(-1)
+      if (!end) break
+      options.onProgress?.(reencrypted, total)
+      last = end.id
+    }
+    const after = await this.keysInUse()
+    const failed = sum([...failures.values()].map(failure => failure.passwords))
+    return {
+      keyId,
+      total,
+      reencrypted,
+      upToDate: Math.max(0, total - reencrypted - failed),
+      failures: [...failures.values()],
+      unused: this.cipher.keyIds.filter(id => id !== keyId && !after.has(id)),
+    }
+  }
+
+  /** Whole tenants in the order of their ids: the last row's id is where the next batch begins. */
+  #batch(except: string | null, after: string): Promise<SealedRow[]> {
+    return this.registry.query<SealedRow>(
+      'reading sealed passwords',
+      `WITH batch AS (
+         SELECT DISTINCT t.id FROM ${allValues} AND t.id > $2
+            AND ($1::text IS NULL OR pg_catalog.split_part(v.sealed, '.', 2) <> $1) ORDER BY t.id LIMIT ${batchSize})
+       SELECT t.id::text, t.uuid, t.slug, v.name AS column, v.sealed FROM ${allValues} AND t.id IN (SELECT id FROM batch)
+          AND ($1::text IS NULL OR pg_catalog.split_part(v.sealed, '.', 2) <> $1) ORDER BY t.id, v.name`,
+      [except, after],
+    )
+  }
+
+  async #reseal(row: SealedRow, failures: Map<string, KeyFailure>): Promise<boolean> {
+    const context = passwordContext(row.uuid, columns[row.column])
+    try {
+      const password = await this.cipher.open(row.sealed, context)
+      const sealed = await this.cipher.seal(password, context)
+      // The old value is not given up for one that does not open.
+      const opened = await this.cipher.open(sealed, context)
+      if (opened.equals(password)) return await this.#replace(row, sealed)
+      throw new Error('what was sealed anew opens as something else')
+    } catch (error) {
+      const { code, message, hint } = asTenancyError(error)
+      // Without a key service, or with a wrong key, each further row would fail alike.
+      if (code !== 'DECRYPTION_FAILED' && code !== 'ENCRYPTION_KEY_MISSING') throw error
+      const keyId = keyIdOf(row.sealed)
+      const failure = failures.get(`${keyId} ${message}`)
+      if (!failure) {
+        const first = { keyId, passwords: 1, tenants: [row.slug], code, message, ...(hint ? { hint } : {}) }
+        failures.set(`${keyId} ${message}`, first)
+        return false
+      }
+      failure.passwords += 1
+      if (failure.tenants.length < 10 && !failure.tenants.includes(row.slug)) failure.tenants.push(row.slug)
+      return false
+    }
+  }
+
+  /** Only if it is still what was read: meanwhile it may have been replaced by a new password. */
+  async #replace({ id, column, sealed: old }: SealedRow, sealed: string): Promise<boolean> {
+    const rows = await this.registry.query(
+      'writing a password sealed anew',
+      `UPDATE tenantctl.tenants SET ${column} = $2 WHERE id = $1 AND ${column} = $3 RETURNING id`,
+      [id, sealed, old],
+    )
+    return rows.length > 0
+  }
+}
+
+interface SealedRow {
+  id: string
+  uuid: string
+  slug: string
+  column: Column
+  sealed: string
+}
+
+/** Not a password: shows that sealing works, and with what. */
+const probe = new Secret('tenantctl: is there a key?')
+
+function sum(numbers: Iterable<number>): number {
+  let total = 0
+  for (const number of numbers) total += number
+  return total
+}
