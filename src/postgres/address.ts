@@ -24,7 +24,8 @@ export interface ServerAddress {
 export function parseAddress(url: Secret, defaultDatabase = 'tenantctl'): ServerAddress {
   const { parsed, host } = parseUrl(url.reveal())
   const parameter = (name: string) => parsed.searchParams.get(name) || undefined
-  const sslmode = parameter('sslmode') ?? (parameter('ssl') === 'true' ? 'require' : 'prefer')
+  const weakest = parameter('sslrootcert') === 'system' ? 'verify-full' : 'prefer'
+  const sslmode = parameter('sslmode') ?? (parameter('ssl') === 'true' ? 'require' : weakest)
   if (!sslModes.includes(sslmode as SslMode)) {
     throw invalid(`sslmode is ${JSON.stringify(sslmode)}; expected one of ${sslModes.join(', ')}`)
   }
@@ -54,7 +55,9 @@ export function toUrl(address: ServerAddress): Secret {
   const parameters = new URLSearchParams()
   if (socket) parameters.set('host', address.host)
   if (address.sslmode !== 'prefer') parameters.set('sslmode', address.sslmode)
-  for (const key of ['sslrootcert', 'sslcert', 'sslkey'] as const) {
+  // Where TLS is only preferred, other clients would take a certificate for the wish to insist on it.
+  const insists = address.sslmode !== 'prefer' && address.sslmode !== 'disable'
+  for (const key of insists ? (['sslrootcert', 'sslcert', 'sslkey'] as const) : []) {
     const value = address[key]
     if (value) parameters.set(key, value)
   }

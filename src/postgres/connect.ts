@@ -1,6 +1,8 @@
-import pg from 'pg'
+import type { ConnectionOptions } from 'node:tls'
+import type pg from 'pg'
 import { throwIfAborted } from '../errors.ts'
 import { hostAndPort, type ServerAddress } from './address.ts'
+import { GuardedClient } from './guarded-client.ts'
 import { toTenancyError } from './sqlstate.ts'
 import { tlsOptions } from './tls.ts'
 
@@ -56,14 +58,33 @@ export async function connect(address: ServerAddress, options: ConnectOptions = 
     try {
       return await open(address, ssl, options)
     } catch (error) {
-      // `prefer` goes on without TLS when the server has none, as libpq does.
-      const refused = error instanceof Error && /does not support SSL/.test(error.message)
-      if (ssl === false || address.sslmode !== 'prefer' || !refused) throw error
+      if (ssl === false || address.sslmode !== 'prefer' || !mayGoWithoutTls(error)) throw error
       return await open(address, false, options)
     }
   } catch (error) {
     throw toTenancyError(error, doing)
   }
+}
+
+/** TLS for a pool, whose connections must not each find out anew whether the server has it: `prefer` is decided once. */
+export async function poolTls(address: ServerAddress): Promise<ConnectionOptions | false> {
+  const ssl = await tlsOptions(address)
+  if (ssl === false || address.sslmode !== 'prefer') return ssl
+  try {
+    await close(await open(address, ssl, {}))
+    return ssl
+  } catch (error) {
+    // Any other error is the same with TLS and without; the pool will meet it.
+    return mayGoWithoutTls(error) ? false : ssl
+  }
+}
+
+/** As with libpq: where the server has no TLS, where it fails, and where pg_hba.conf wants none. */
+function mayGoWithoutTls(error: unknown): boolean {
+  const { code, message } = error as { code?: string; message: string }
+  if (/does not support SSL/.test(message)) return true
+  if (code === '28000') return /pg_hba\.conf/.test(message)
+  return toTenancyError(error, '').code === 'TLS_FAILED'
 }
 
 export async function close(client: Client): Promise<void> {
@@ -117,7 +138,7 @@ async function open(
   ssl: Awaited<ReturnType<typeof tlsOptions>>,
   options: ConnectOptions,
 ): Promise<Client> {
-  const client = new pg.Client(toClientConfig(address, ssl, options.settings))
+  const client = new GuardedClient(toClientConfig(address, ssl, options.settings))
   // A connection lost while idle must not end the process; the next statement on it fails.
   client.on('error', () => undefined)
   try {

@@ -1,9 +1,9 @@
 import pg from 'pg'
 import { TenancyError } from '../errors.ts'
 import type { ServerAddress } from '../postgres/address.ts'
-import { adminSettings, toClientConfig } from '../postgres/connect.ts'
+import { adminSettings, poolTls, toClientConfig } from '../postgres/connect.ts'
+import { GuardedClient } from '../postgres/guarded-client.ts'
 import { toTenancyError } from '../postgres/sqlstate.ts'
-import { tlsOptions } from '../postgres/tls.ts'
 
 /** More would not make a journal any faster, and every process of a fleet has its own. */
 const maxConnections = 4
@@ -58,33 +58,23 @@ export class RegistryConnection {
 
   #open(): Promise<pg.Pool> {
     if (this.#closed) throw new TenancyError('CLOSED', 'the tenancy was closed')
-    this.#pool ??= this.#create()
+    this.#pool ??= this.#create().catch(error => {
+      this.#pool = undefined
+      throw error
+    })
     return this.#pool
   }
 
   async #create(): Promise<pg.Pool> {
-    const { address } = this
-    const create = (ssl: Awaited<ReturnType<typeof tlsOptions>>) => {
-      const pool = new pg.Pool({
-        ...toClientConfig(address, ssl, adminSettings),
-        max: maxConnections,
-        idleTimeoutMillis: 30_000,
-        allowExitOnIdle: true,
-      })
-      pool.on('error', () => undefined)
-      return pool
-    }
-    const ssl = await tlsOptions(address)
-    const pool = create(ssl)
-    if (ssl === false || address.sslmode !== 'prefer') return pool
-    try {
-      ;(await pool.connect()).release()
-      return pool
-    } catch (error) {
-      if (!/does not support SSL/.test((error as Error).message)) return pool
-      await pool.end()
-      return create(false)
-    }
+    const pool = new pg.Pool({
+      ...toClientConfig(this.address, await poolTls(this.address), adminSettings),
+      Client: GuardedClient,
+      max: maxConnections,
+      idleTimeoutMillis: 30_000,
+      allowExitOnIdle: true,
+    })
+    pool.on('error', () => undefined)
+    return pool
   }
 }
 
