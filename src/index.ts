@@ -3,6 +3,8 @@ export { parseDuration } from './config/duration.ts'
 export { loadConfig } from './config/file.ts'
 export type { Setting } from './config/settings.ts'
 export { effectiveSettings, resolveConfig } from './config/sources.ts'
+export type { ConnectionStats } from './connections/tenant-connections.ts'
+export { currentConnection, currentTenant, type TenantContext } from './context/tenant-context.ts'
 export { type EmbeddedServer, type EmbeddedStatus, embeddedServer } from './embedded/server.ts'
 export {
   asTenancyError,

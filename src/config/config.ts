@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
+import type { SslMode } from '../postgres/address.ts'
 import type { RoleModel } from '../registry/roles.ts'
 import type { EncryptionProvider } from '../secrets/provider.ts'
 import type { Secret } from '../secrets/secret.ts'
@@ -33,7 +34,7 @@ export interface TenancyConfig {
       }
     | undefined
   /** More servers for tenants, by name. The name `default` is the registry's own server. */
-  servers?: Record<string, { url: string | Secret }> | undefined
+  servers?: Record<string, { url: string | Secret; via?: Pooler | undefined }> | undefined
   encryption?:
     | {
         /**
@@ -107,6 +108,16 @@ export interface TenancyConfig {
         idleTimeout?: Duration | undefined
         /** How long to wait for a free connection. Default: 10s. */
         acquireTimeout?: Duration | undefined
+        /**
+         * For how long a tenant is used as it is known without a word from the registry, which tells of changes as long
+         * as it can be reached. Default: 5s.
+         */
+        registryTtl?: Duration | undefined
+        /**
+         * A PgBouncer in front of the default server, for what `tenancy.connections` opens. Everything else, such as
+         * migrations, goes to the server itself. Other servers have a `via` of their own. Default: none.
+         */
+        via?: Pooler | undefined
       }
     | undefined
   drop?:
@@ -138,6 +149,15 @@ export interface TenancyConfig {
   onEvent?: Listener | undefined
 }
 
+/** A connection pooler in transaction mode; `tenantctl pgbouncer config` writes its set-up. */
+export interface Pooler {
+  /** Name, address or folder of the socket. */
+  host: string
+  port: number
+  /** As in a URL. Default: that of the server's URL. */
+  sslmode?: SslMode | undefined
+}
+
 const resolved: unique symbol = Symbol.for('tenantctl.ResolvedConfig') as never
 
 export type RegistryConfig = { kind: 'embedded'; directory: string } | { kind: 'url'; url: Secret }
@@ -151,7 +171,7 @@ export interface ResolvedConfig {
   registry: RegistryConfig
   embedded: { directory: string }
   /** Without `default`, which is the registry's. */
-  servers: Record<string, { url: Secret }>
+  servers: Record<string, { url: Secret; via?: Pooler }>
   /** Each key 32 bytes in base64. Empty: none was configured. */
   encryption: { keys: Secret[]; keyFile: string | null; provider?: EncryptionProvider }
   /** `explicit`: somebody named the folder, so it must exist. */
@@ -162,7 +182,14 @@ export interface ResolvedConfig {
   /** `connectionLimit` -1: none. */
   database: { extensions: string[]; connectionLimit: number }
   fleet: { concurrency: number | null; maxFailures: string | number | null }
-  connections: { max: number; perTenant: number; idleTimeoutMs: number; acquireTimeoutMs: number }
+  connections: {
+    max: number
+    perTenant: number
+    idleTimeoutMs: number
+    acquireTimeoutMs: number
+    registryTtlMs: number
+    via: Pooler | null
+  }
   /** `retainMs` null: dropped tenants are not kept. */
   drop: { backupDirectory: string | null; requireBackup: boolean | 'fleet'; retainMs: number | null }
   /** `path`: the folders of the environment's PATH, where they are known. */

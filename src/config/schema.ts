@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import { nearest } from '../nearest.ts'
+import { sslModes } from '../postgres/address.ts'
 import { type EncryptionProvider, isEncryptionProvider } from '../secrets/provider.ts'
 import { Secret } from '../secrets/secret.ts'
 import type { Duration, TenancyConfig } from './config.ts'
@@ -18,7 +19,15 @@ const group = <Entries extends v.ObjectEntries>(entries: Entries) =>
   v.optional(v.object(entries, `an object with ${words(Object.keys(entries))}`))
 const folder = v.optional(text('the path of a folder'))
 const count = v.optional(atLeast(1, 'a whole number from 1'))
-const server = v.object({ url: secret('a URL') }, 'an object with url')
+const pooler = v.object(
+  {
+    host: text('a host'),
+    port: v.pipe(atLeast(1, 'a port'), v.maxValue(65_535, 'a port')),
+    sslmode: v.optional(v.picklist(sslModes, `one of ${sslModes.join(', ')}`)),
+  },
+  'an object with host, port and sslmode',
+)
+const server = v.object({ url: secret('a URL'), via: v.optional(pooler) }, 'an object with url')
 const failures = "a whole number from 0, or a share such as '10%'"
 
 const names = v.object(
@@ -107,6 +116,8 @@ export const configSchema = v.object(
       retain: v.optional(v.custom<Duration>(value => parseRetention(value) !== null, retentionExpected)),
     }),
     tools: group({ directory: folder }),
+      registryTtl: v.optional(duration),
+      via: v.optional(pooler),
     onEvent: v.optional(
       v.custom<NonNullable<TenancyConfig['onEvent']>>(value => typeof value === 'function', 'a function'),
     ),

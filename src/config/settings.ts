@@ -50,6 +50,8 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['connections.acquireTimeout', connections.acquireTimeoutMs],
     ['drop.backup.directory', drop.backupDirectory],
     ['drop.requireBackup', drop.requireBackup],
+    ['connections.registryTtl', connections.registryTtlMs],
+    ['connections.via', connections.via],
     ['drop.retain', drop.retainMs],
     ['tools.directory', tools.directory],
   ]

@@ -71,7 +71,10 @@ function fillIn(
     servers: Object.fromEntries(
       Object.entries(written.servers ?? {}).map(([name, server]) => [
         name,
-        { url: url(`servers.${name}.url`, server.url, maintenanceDatabase) },
+        {
+          url: url(`servers.${name}.url`, server.url, maintenanceDatabase),
+          ...(server.via ? { via: server.via } : {}),
+        },
       ]),
     ),
     encryption: {
@@ -103,6 +106,8 @@ function fillIn(
       backupDirectory: drop.backup ? resolve(directory, drop.backup.directory) : null,
       requireBackup: drop.requireBackup ?? false,
       retainMs: drop.retain === undefined ? null : parseRetention(drop.retain),
+      registryTtlMs: milliseconds(connections.registryTtl, 5_000),
+      via: connections.via ?? null,
     },
     tools: { directory: tools.directory === undefined ? null : resolve(directory, tools.directory), path: [] },
     ...(written.onEvent ? { onEvent: written.onEvent } : {}),

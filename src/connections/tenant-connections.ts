@@ -1,102 +1,209 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { Knex } from 'knex'
 import type { ResolvedConfig } from '../config/config.ts'
-import { type ErrorCode, TenancyError } from '../errors.ts'
-import { toClientConfig } from '../postgres/connect.ts'
-import { tlsOptions } from '../postgres/tls.ts'
-import type { Servers } from '../registry/servers.ts'
-import type { Tenant, TenantStatus } from '../registry/tenant.ts'
+import { asTenancyError, TenancyError } from '../errors.ts'
+import { type Listener, notify } from '../events.ts'
+import type { ServerAddress } from '../postgres/address.ts'
+import { sqlstateOf } from '../postgres/sqlstate.ts'
+import { defaultServer, type Servers } from '../registry/servers.ts'
+import type { Tenant } from '../registry/tenant.ts'
 import type { TenantRegistry } from '../registry/tenant-registry.ts'
+import { ConnectionPool } from './connection-pool.ts'
+import { type KnownTenant, KnownTenants } from './known-tenants.ts'
+import type { PoolObserver, PoolStats } from './pool-types.ts'
+import { RegistryWatch } from './registry-watch.ts'
+import { TenantConnection } from './tenant-connection.ts'
+import { type CreateTenantKnex, loadTenantKnex } from './tenant-knex.ts'
 
-interface Pool {
-  knex: Promise<Knex>
-  lastUsed: number
+export interface ConnectionStats extends PoolStats {
+  /** Tenants that were looked up in the registry and are remembered. */
+  known: number
+  /** Look-ups that memory answered, since the start. */
+  hits: number
+  /** Look-ups that the registry answered, since the start. */
+  misses: number
 }
 
-const unusable: Partial<Record<TenantStatus, [ErrorCode, string]>> = {
-  provisioning: ['TENANT_NOT_READY', 'is still being made'],
-  suspended: ['TENANT_SUSPENDED', 'is suspended'],
-  dropping: ['TENANT_DROPPING', 'is being dropped'],
-  failed: ['TENANT_FAILED', 'is half-made: its last operation failed'],
-}
+/** Beyond so many, the knex that was made first is forgotten; who holds it can go on using it. */
+const keptHandles = 1_000
 
-/** From a tenant to a pooled knex on its database, logged in as its role. */
+/**
+ * Connections outlive the request for which they were opened, so they must not be opened in its asynchronous context:
+ * what their sockets call later on would run in the context of a request that is long over, or of another tenant.
+ */
+const outside = new AsyncResource('tenantctl.connections')
+
+/** From a tenant to a knex on its database, logged in as its role. */
 export class TenantConnections {
-  readonly #pools = new Map<string, Pool>()
+  readonly watch: RegistryWatch
+  readonly #known: KnownTenants
+  readonly #pool: ConnectionPool<TenantConnection>
+  readonly #handles = new Map<string, Knex>()
+  readonly #acquireTimeoutMs: number
+  #createKnex: CreateTenantKnex | undefined
+  #loading: Promise<CreateTenantKnex> | undefined
   #closed = false
 
   constructor(
-    private readonly registry: TenantRegistry,
+    registry: Pick<TenantRegistry, 'find' | 'credentials'>,
     private readonly servers: Servers,
-    private readonly limits: ResolvedConfig['connections'],
-  ) {}
-
-  /** Opened on first use and shared afterwards; belongs to the tenancy, so do not destroy it. */
-  async get(slugOrId: string): Promise<Knex> {
-    if (this.#closed) throw new TenancyError('CLOSED', 'the tenancy was closed')
-    const tenant = await this.registry.get(slugOrId)
-    refuseUnusable(tenant)
-    const pool = this.#pools.get(tenant.id) ?? this.#open(tenant)
-    pool.lastUsed = Date.now()
-    return pool.knex
+    private readonly config: { connections: ResolvedConfig['connections']; onEvent?: Listener },
+  ) {
+    const { connections, onEvent } = config
+    this.#acquireTimeoutMs = connections.acquireTimeoutMs
+    this.#pool = new ConnectionPool(connections, this.#observer(onEvent))
+    this.watch = new RegistryWatch(
+      servers.admin(defaultServer),
+      {
+        changed: tenantId => this.#changed(tenantId),
+        lost: () => notify(onEvent, { event: 'registry_lost' }),
+        back: () => notify(onEvent, { event: 'registry_back' }),
+      },
+      connections.registryTtlMs,
+    )
+    this.#known = new KnownTenants(registry, this.watch, connections.registryTtlMs)
   }
 
-  /** Lets go of a tenant's pool, once its running queries have ended. */
+  /**
+   * Opened on first use and shared afterwards; belongs to the tenancy, so do not destroy it. Connects with the first
+   * query. Throws `TENANT_NOT_FOUND`, `TENANT_NOT_READY`, `TENANT_SUSPENDED`, `TENANT_DROPPING` or `TENANT_FAILED`.
+   */
+  async get(slugOrId: string): Promise<Knex> {
+    const known = this.#known.get(slugOrId)
+    return this.#handle((known instanceof Promise ? await known : known).tenant)
+  }
+
+  /** The tenant and its knex. */
+  async enter(slugOrId: string): Promise<{ tenant: Tenant; knex: Knex }> {
+    const known = this.#known.get(slugOrId)
+    const { tenant } = known instanceof Promise ? await known : known
+    return { tenant, knex: await this.#handle(tenant) }
+  }
+
+  get stats(): ConnectionStats {
+    return { ...this.#pool.stats, ...this.#known.counts }
+  }
+
+  /**
+   * Lets go of a tenant's connections: idle ones now, busy ones when their queries and transactions have ended, for
+   * which it waits as long as a request would wait for a connection.
+   */
   async release(tenantId: string): Promise<void> {
-    const pool = this.#pools.get(tenantId)
-    this.#pools.delete(tenantId)
-    await pool?.knex.then(knex => knex.destroy()).catch(() => undefined)
+    this.#known.outdate(tenantId)
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>(resolve => {
+      timer = setTimeout(resolve, this.#acquireTimeoutMs)
+    })
+    await Promise.race([this.#pool.drain(tenantId), late])
+    clearTimeout(timer)
   }
 
   async close(): Promise<void> {
     this.#closed = true
-    await Promise.all([...this.#pools.keys()].map(id => this.release(id)))
+    this.#handles.clear()
+    await Promise.all([this.#pool.close(), this.watch.close()])
   }
 
-  #open(tenant: Tenant): Pool {
-    const pool: Pool = { knex: this.#createKnex(tenant), lastUsed: Date.now() }
-    // One that could not be opened must not be remembered as if it had been.
-    pool.knex.catch(() => this.#pools.delete(tenant.id))
-    this.#pools.set(tenant.id, pool)
-    return pool
-  }
-
-  async #createKnex(tenant: Tenant): Promise<Knex> {
-    const address = this.servers.tenant(tenant, await this.registry.credentials(tenant))
-    const [{ default: createKnex }, ssl] = await Promise.all([import('knex'), tlsOptions(address)])
-    return createKnex({
-      client: 'pg',
-      connection: toClientConfig(address, ssl) as Knex.PgConnectionConfig,
-      pool: {
-        min: 0,
-        max: this.limits.perTenant,
-        idleTimeoutMillis: this.limits.idleTimeoutMs,
-        acquireTimeoutMillis: this.limits.acquireTimeoutMs,
-        afterCreate: (connection: ProbedConnection, done: (error?: Error) => void) =>
-          void verifyIdentity(connection, tenant).then(
-            () => done(),
-            (error: Error) => done(error),
-          ),
-      },
+  #handle(tenant: Tenant): Knex | Promise<Knex> {
+    if (this.#closed) throw new TenancyError('CLOSED', 'the tenancy was closed')
+    const handle = this.#handles.get(tenant.id)
+    if (handle) return handle
+    if (this.#createKnex) return this.#make(tenant.id, this.#createKnex)
+    this.#loading ??= loadTenantKnex()
+    return this.#loading.then(createKnex => {
+      this.#createKnex = createKnex
+      return this.#handles.get(tenant.id) ?? this.#make(tenant.id, createKnex)
     })
   }
+
+  #make(id: string, createKnex: CreateTenantKnex): Knex {
+    const knex = createKnex(
+      {
+        acquire: async () => {
+          // Asked each time, since a handle may be kept for days: the tenant may have been suspended or dropped.
+          const { tenant } = await this.#known.get(id)
+          const connection = await this.#pool.acquire({
+            id,
+            slug: tenant.slug,
+            place: placeOf(tenant),
+            open: () => outside.runInAsyncScope(() => this.#open(id)),
+          })
+          return connection.lend()
+        },
+        release: lease => this.#pool.release(lease.connection),
+      },
+      message => notify(this.config.onEvent, { event: 'notice', message }),
+    )
+    this.#handles.set(id, knex)
+    if (this.#handles.size > keptHandles) {
+      const [oldest] = this.#handles.keys()
+      this.#handles.delete(oldest as string)
+    }
+    return knex
+  }
+
+  /** Logs in; what the server refuses is tried once more when the registry knows better. */
+  async #open(id: string): Promise<TenantConnection> {
+    const known = await this.#known.get(id)
+    try {
+      return await TenantConnection.open(known.tenant, this.#address(known))
+    } catch (error) {
+      if (!mayBeOutdated(error)) throw asTenancyError(error).with({ tenant: known.tenant.slug })
+      const now = await this.#known.reread(id)
+      if (isSameLogin(known, now)) throw asTenancyError(error).with({ tenant: known.tenant.slug })
+      return TenantConnection.open(now.tenant, this.#address(now))
+    }
+  }
+
+  #address({ tenant, credentials }: KnownTenant): ServerAddress {
+    if (!credentials) throw new TenancyError('INTERNAL', `no credentials of tenant "${tenant.slug}" were read`)
+    return this.servers.application(tenant, credentials)
+  }
+
+  #changed(tenantId: string): void {
+    this.#known.outdate(tenantId)
+    if (!this.#pool.has(tenantId)) return
+    // A tenant whose connections we hold is looked at now: it may have been suspended, dropped or moved.
+    void this.#look(tenantId)
+  }
+
+  async #look(tenantId: string): Promise<void> {
+    try {
+      const { tenant } = await this.#known.get(tenantId)
+      this.#pool.moved(tenantId, placeOf(tenant))
+    } catch (error) {
+      const refusal = asTenancyError(error)
+      if (refusal.code.startsWith('TENANT_')) await this.#pool.drain(tenantId, refusal)
+    }
+  }
+
+  #observer(onEvent: Listener | undefined): PoolObserver {
+    return {
+      poolOpened: tenant => notify(onEvent, { event: 'pool_opened', tenant }),
+      poolClosed: (tenant, id) => {
+        this.#handles.delete(id)
+        notify(onEvent, { event: 'pool_closed', tenant })
+      },
+      connectionOpened: (tenant, durationMs) => notify(onEvent, { event: 'connection_opened', tenant, durationMs }),
+      connectionClosed: (tenant, reason) => notify(onEvent, { event: 'connection_closed', tenant, reason }),
+      waited: (tenant, durationMs) => notify(onEvent, { event: 'connection_waited', tenant, durationMs }),
+      timedOut: (tenant, durationMs) => notify(onEvent, { event: 'connection_timed_out', tenant, durationMs }),
+    }
+  }
 }
 
-function refuseUnusable({ slug, status }: Tenant): void {
-  const problem = unusable[status]
-  if (problem) throw new TenancyError(problem[0], `tenant "${slug}" ${problem[1]}`, { tenant: slug })
+/** Wrong password, no login, no such database, no CONNECT, or a database that takes no connections. */
+const refusals = new Set(['28P01', '28000', '3D000', '42501', '55000', '08P01'])
+
+function mayBeOutdated(error: unknown): boolean {
+  return refusals.has(sqlstateOf(error) ?? '') || asTenancyError(error).code === 'TENANT_MISMATCH'
 }
 
-interface ProbedConnection {
-  query(text: string): Promise<{ rows: { database: string; role: string }[] }>
+function isSameLogin(one: KnownTenant, other: KnownTenant): boolean {
+  if (placeOf(one.tenant) !== placeOf(other.tenant) || !one.credentials || !other.credentials) return false
+  return one.credentials.password.equals(other.credentials.password)
 }
 
-/** A pooler, or a server that was swapped behind an address, must not hand out somebody else's database. */
-async function verifyIdentity(connection: ProbedConnection, tenant: Tenant): Promise<void> {
-  const { rows } = await connection.query('SELECT pg_catalog.current_database() AS database, current_user AS role')
-  if (rows[0]?.database === tenant.database && rows[0].role === tenant.username) return
-  throw new TenancyError(
-    'TENANT_MISMATCH',
-    `connected to database "${rows[0]?.database}" as "${rows[0]?.role}" instead of "${tenant.database}" as "${tenant.username}"`,
-    { tenant: tenant.slug },
-  )
+function placeOf({ server, database, username }: Tenant): string {
+  return JSON.stringify([server, database, username])
 }

@@ -1,4 +1,4 @@
-import type { ResolvedConfig } from '../config/config.ts'
+import type { Pooler, ResolvedConfig } from '../config/config.ts'
 import { TenancyError } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import { parseAddress, type ServerAddress } from '../postgres/address.ts'
@@ -12,10 +12,13 @@ export const defaultServer = 'default'
  */
 export class Servers {
   readonly #admins: Map<string, ServerAddress>
+  readonly #poolers: Map<string, Pooler>
 
-  constructor(registry: ServerAddress, servers: ResolvedConfig['servers']) {
+  constructor(registry: ServerAddress, servers: ResolvedConfig['servers'], via?: Pooler | null) {
     const others = Object.entries(servers).map(([name, { url }]) => [name, parseAddress(url, 'postgres')] as const)
     this.#admins = new Map([[defaultServer, registry], ...others])
+    const poolers = Object.entries(servers).flatMap(([name, { via }]) => (via ? [[name, via] as const] : []))
+    this.#poolers = new Map([...(via ? [[defaultServer, via] as const] : []), ...poolers])
   }
 
   get names(): string[] {
@@ -43,5 +46,13 @@ export class Servers {
       sslcert: undefined,
       sslkey: undefined,
     }
+  }
+
+  /** What an application logs in to: the same through the server's pooler, when it has one. */
+  application(tenant: Pick<Tenant, 'server' | 'database'>, credentials: TenantCredentials): ServerAddress {
+    const direct = this.tenant(tenant, credentials)
+    const pooler = this.#poolers.get(tenant.server)
+    if (!pooler) return direct
+    return { ...direct, host: pooler.host, port: pooler.port, sslmode: pooler.sslmode ?? direct.sslmode }
   }
 }

@@ -34,8 +34,8 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
     const registryId = await ensureRegistry(connection, config.onEvent)
     const cipher = createCipher(keys, config.encryption.provider)
     const registry = new TenantRegistry(connection, cipher)
-    const servers = new Servers(address, config.servers)
-    const connections = new TenantConnections(registry, servers, config.connections)
+    const servers = new Servers(address, config.servers, config.connections.via)
+    const connections = new TenantConnections(registry, servers, config)
     return {
       registryId,
       registry,

@@ -1,7 +1,8 @@
-import type { Knex } from 'knex'
 import { isResolvedConfig, type ResolvedConfig, resolveTenancyConfig, type TenancyConfig } from '../config/config.ts'
+import type { TenantContext } from '../context/tenant-context.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { OperationFilter } from '../registry/operation-journal.ts'
+import { Connections } from './connections.ts'
 import { EncryptionKeys } from './keys.ts'
 import { TenantMigrations } from './migrations.ts'
 import { LazyParts } from './parts.ts'
@@ -15,10 +16,7 @@ export class Tenancy implements AsyncDisposable {
   readonly migrations: TenantMigrations
   readonly seeds: TenantSeeds
   readonly keys: EncryptionKeys
-  readonly connections: {
-    /** A pooled knex on a tenant's database, by slug or id, logged in as the tenant. Do not destroy it. */
-    get(slugOrId: string): Promise<Knex>
-  }
+  readonly connections: Connections
   /** The journal: what was done to tenants, by whom, and what came of it. */
   readonly operations: {
     /** Newest first, 50 unless `limit` says otherwise. */
@@ -37,9 +35,18 @@ export class Tenancy implements AsyncDisposable {
     this.migrations = new TenantMigrations(parts)
     this.seeds = new TenantSeeds(parts)
     this.keys = new EncryptionKeys(parts)
-    this.connections = { get: async slugOrId => (await parts.get()).connections.get(slugOrId) }
+    this.connections = new Connections(parts)
     this.operations = { list: async filter => (await parts.get()).journal.list(filter) }
     this.registry = { install: async () => void (await parts.get()) }
+  }
+
+  /**
+   * Runs `work` in the context of a tenant, by slug or id: in it, and in all that it starts, `currentTenant()` and
+   * `currentConnection()` are the tenant's. A run within a run holds until its own end. Throws what
+   * `connections.get()` throws, before `work` begins.
+   */
+  async run<T>(slugOrId: string, work: (context: TenantContext) => T | Promise<T>): Promise<T> {
+    return this.connections.run(slugOrId, work)
   }
 
   async close(): Promise<void> {

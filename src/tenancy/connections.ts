@@ -1,0 +1,42 @@
+import type { Knex } from 'knex'
+import type { ConnectionStats } from '../connections/tenant-connections.ts'
+import { runInContext, type TenantContext } from '../context/tenant-context.ts'
+import type { LazyParts, Parts } from './parts.ts'
+
+/** Pooled connections to tenants, under one budget for the whole process. */
+export class Connections {
+  #opened: Parts | undefined
+
+  constructor(private readonly parts: LazyParts) {}
+
+  /**
+   * A knex on a tenant's database, by slug or id, logged in as the tenant. It connects with its first query, is shared
+   * by all who ask for it, and belongs to the tenancy: `destroy()` does nothing. Throws `TENANT_NOT_FOUND`,
+   * `TENANT_NOT_READY`, `TENANT_SUSPENDED`, `TENANT_DROPPING` or `TENANT_FAILED`, as do its queries when that comes to
+   * be so later; a query that gets no connection in time throws `POOL_TIMEOUT`.
+   */
+  async get(slugOrId: string): Promise<Knex> {
+    return (await this.#open()).connections.get(slugOrId)
+  }
+
+  /** What the pools do now, and have done so far. Opens nothing. */
+  stats(): ConnectionStats {
+    return this.#opened?.connections.stats ?? { ...nothing }
+  }
+
+  /** @internal See `tenancy.run()`. */
+  async run<T>(slugOrId: string, work: (context: TenantContext) => T | Promise<T>): Promise<T> {
+    const { tenant, knex } = await (await this.#open()).connections.enter(slugOrId)
+    return runInContext({ tenant, connection: knex }, work)
+  }
+
+  async #open(): Promise<Parts> {
+    this.#opened = await this.parts.get()
+    return this.#opened
+  }
+}
+
+const nothing: ConnectionStats = {
+  ...{ pools: 0, connections: 0, idle: 0, waiting: 0, evictions: 0, timeouts: 0 },
+  ...{ known: 0, hits: 0, misses: 0 },
+}
