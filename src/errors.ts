@@ -19,6 +19,7 @@ export const errorCodes = [
   'SERVER_NOT_FOUND', // no server of that name
   'MIGRATION_NOT_FOUND', // no migration of that name
   'SEED_NOT_FOUND', // no seed file of that name
+  'JOB_NOT_FOUND', // no background job of that id
   'RUN_NOT_FOUND', // no fleet run of that id
   // conflicts
   'TENANT_EXISTS', // a tenant of that slug is there already

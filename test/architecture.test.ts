@@ -20,16 +20,19 @@ const allowed: Record<string, string[]> = {
   migrations: ['postgres'],
   lint: ['migrations'],
   drift: ['postgres'],
+  // Runs pg_dump and pg_restore; knows no tenant.
+  dumps: ['postgres'],
+  queue: ['registry'],
   // Files of seeds are read, loaded and run as those of migrations are.
   seeds: ['postgres', 'migrations'],
-  provisioning: ['secrets', 'postgres', 'registry', 'migrations', 'seeds'],
+  provisioning: ['secrets', 'postgres', 'registry', 'migrations', 'seeds', 'dumps'],
   fleet: ['registry'],
   connections: ['secrets', 'postgres', 'registry'],
   // Frameworks' middleware loads it without the rest.
   context: [],
   tenancy: [
-    ...['config', 'secrets', 'postgres', 'embedded', 'registry', 'migrations', 'seeds', 'lint', 'drift'],
-    ...['provisioning', 'fleet', 'connections', 'context'],
+    ...['config', 'secrets', 'postgres', 'embedded', 'registry', 'migrations', 'seeds', 'lint', 'drift', 'queue'],
+    ...['provisioning', 'fleet', 'connections', 'context', 'dumps'],
   ],
   index: ['tenancy', 'config', 'secrets', 'embedded', 'context'],
   cli: ['index'],
@@ -44,6 +47,7 @@ const reveals = [
   'config/validate.ts',
   'postgres/address.ts',
   'postgres/connect.ts',
+  'postgres/libpq-environment.ts',
   'postgres/roles.ts',
   'postgres/scram.ts',
   'secrets/cipher.ts',

@@ -23,6 +23,7 @@ export const exitCodes: Record<ErrorCode, ExitCode> = {
   SERVER_NOT_FOUND: 3,
   MIGRATION_NOT_FOUND: 3,
   SEED_NOT_FOUND: 3,
+  JOB_NOT_FOUND: 3,
   RUN_NOT_FOUND: 3,
 
   TENANT_EXISTS: 4,

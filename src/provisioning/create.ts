@@ -66,6 +66,18 @@ export async function createTenant(
   })
 }
 
+/** Reserves a tenant for somebody else to make; one that is half-made is taken as it is. Throws `TENANT_EXISTS`. */
+export async function reserveTenant(
+  parts: ProvisioningParts,
+  input: CreateInput,
+  options: RunOptions,
+): Promise<Tenant> {
+  const wanted = await describeTenant(parts, input)
+  const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
+  refuseUnlessHalfMade(tenant)
+  return tenant
+}
+
 /** Runs the steps of a tenant whose row is there. */
 export async function finishTenant(
   parts: ProvisioningParts,
@@ -84,7 +96,7 @@ export async function finishTenant(
   return { ...(await parts.registry.get(made.id)), created: true }
 }
 
-async function describeTenant(parts: ProvisioningParts, input: CreateInput): Promise<NewTenant> {
+export async function describeTenant(parts: ProvisioningParts, input: CreateInput): Promise<NewTenant> {
   const { naming } = parts.config
   const name = checkName(input.name)
   const slug = input.slug === undefined ? await slugify(name, naming) : await checkSlug(input.slug, naming)
@@ -104,7 +116,7 @@ async function describeTenant(parts: ProvisioningParts, input: CreateInput): Pro
 }
 
 /** Another run may have reserved the same slug a moment ago: then its row, database or role is what is in the way. */
-async function reserveOrFind(parts: ProvisioningParts, wanted: NewTenant, options: RunOptions): Promise<Tenant> {
+export async function reserveOrFind(parts: ProvisioningParts, wanted: NewTenant, options: RunOptions): Promise<Tenant> {
   try {
     return await reserve(parts, wanted, options)
   } catch (error) {
@@ -176,10 +188,14 @@ function alreadyExists({ slug, name }: Tenant): TenancyError {
 }
 
 /** The status tells those who look; the registry may be what failed, and then the journal tells. */
-async function recordFailure(parts: ProvisioningParts, tenant: Tenant, error: unknown): Promise<unknown> {
+export async function recordFailure(
+  parts: ProvisioningParts,
+  tenant: Tenant,
+  error: unknown,
+  next = `"tenantctl create ${tenant.slug}" goes on from there, "tenantctl drop ${tenant.slug}" removes what there is`,
+): Promise<unknown> {
   if (!isTenancyError(error) || error.step === undefined) return error
   await parts.registry.markFailed(tenant.id).catch(() => undefined)
-  const next = `"tenantctl create ${tenant.slug}" goes on from there, "tenantctl drop ${tenant.slug}" removes what there is`
   const { code, message, ...facts } = error
   return new TenancyError(code, message, {
     ...facts,

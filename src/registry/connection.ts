@@ -5,8 +5,8 @@ import { adminSettings, poolTls, toClientConfig } from '../postgres/connect.ts'
 import { GuardedClient } from '../postgres/guarded-client.ts'
 import { toTenancyError } from '../postgres/sqlstate.ts'
 
-/** More would not make a journal any faster, and every process of a fleet has its own. */
-const maxConnections = 4
+/** More would not make a journal any faster, and every process of a fleet has its own; one holds the lock of a run. */
+const maxConnections = 5
 
 /** A small pool on the registry database. */
 export class RegistryConnection {
@@ -19,6 +19,16 @@ export class RegistryConnection {
     try {
       const pool = await this.#open()
       return (await pool.query(text, values)).rows as Row[]
+    } catch (error) {
+      throw toTenancyError(error, `registry: ${doing}`)
+    }
+  }
+
+  /** For a library that brings its own statements, several in one text among them. */
+  async execute(doing: string, text: string, values?: unknown[]): Promise<{ rows: never[] }> {
+    try {
+      const pool = await this.#open()
+      return values === undefined ? await pool.query(text) : await pool.query(text, values)
     } catch (error) {
       throw toTenancyError(error, `registry: ${doing}`)
     }
@@ -49,6 +59,24 @@ export class RegistryConnection {
     }
   }
 
+  /** A connection for a lock that has to last; `onLost` is called when it ends before it was released. */
+  async hold(doing: string, onLost: () => void): Promise<HeldConnection> {
+    try {
+      const client = await (await this.#open()).connect()
+      client.once('end', onLost)
+      return {
+        query: async (text, values = []) => (await client.query(text, values)).rows as never,
+        release: () => {
+          client.off('end', onLost)
+          // Its session goes, and every lock with it.
+          client.release(true)
+        },
+      }
+    } catch (error) {
+      throw toTenancyError(error, `registry: ${doing}`)
+    }
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     const pool = await this.#pool?.catch(() => undefined)
@@ -76,6 +104,11 @@ export class RegistryConnection {
     pool.on('error', () => undefined)
     return pool
   }
+}
+
+export interface HeldConnection {
+  query: RegistryQuery
+  release(): void
 }
 
 export type RegistryQuery = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>

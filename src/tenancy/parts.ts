@@ -5,11 +5,15 @@ import { notify } from '../events.ts'
 import { readMigrations, readSeeds } from '../migrations/source.ts'
 import { parseAddress, type ServerAddress } from '../postgres/address.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
+import { JobQueue } from '../queue/job-queue.ts'
 import { RegistryConnection } from '../registry/connection.ts'
+import { FleetRegistry } from '../registry/fleet-registry.ts'
 import { ensureRegistry } from '../registry/install.ts'
 import { RegistryInventory } from '../registry/inventory.ts'
 import { OperationJournal } from '../registry/operation-journal.ts'
 import { RetainedTenants } from '../registry/retained-tenants.ts'
+import { RunLedger } from '../registry/run-ledger.ts'
+import { SchemaFingerprints } from '../registry/schema-fingerprints.ts'
 import { SealedPasswords } from '../registry/sealed-passwords.ts'
 import { Servers } from '../registry/servers.ts'
 import { TenantPasswords } from '../registry/tenant-passwords.ts'
@@ -21,8 +25,12 @@ import { Secret } from '../secrets/secret.ts'
 /** All that a tenancy is made of. */
 export interface Parts extends ProvisioningParts {
   connections: TenantConnections
+  fleet: FleetRegistry
+  ledger: RunLedger
   /** All stored passwords, for a change of keys. */
   sealed: SealedPasswords
+  fingerprints: SchemaFingerprints
+  jobs: JobQueue
   close(): Promise<void>
 }
 
@@ -34,6 +42,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
     const registryId = await ensureRegistry(connection, config.onEvent)
     const cipher = createCipher(keys, config.encryption.provider)
     const registry = new TenantRegistry(connection, cipher)
+    const jobs = new JobQueue(connection)
     const servers = new Servers(address, config.servers, config.connections.via)
     const connections = new TenantConnections(registry, servers, config)
     return {
@@ -46,6 +55,10 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       connections,
       config,
       journal: new OperationJournal(connection),
+      fleet: new FleetRegistry(connection, cipher),
+      ledger: new RunLedger(connection),
+      fingerprints: new SchemaFingerprints(connection),
+      jobs,
       unfinished: new UnfinishedOperations(connection),
       inventory: new RegistryInventory(connection),
       migrations: once(() =>
@@ -53,6 +66,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       ),
       seeds: once(() => readSeeds(config.seeds.directory, { mayBeMissing: !config.seeds.explicit })),
       close: async () => {
+        await jobs.close()
         await connections.close()
         await connection.close()
       },

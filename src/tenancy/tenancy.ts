@@ -1,11 +1,15 @@
 import { isResolvedConfig, type ResolvedConfig, resolveTenancyConfig, type TenancyConfig } from '../config/config.ts'
 import type { TenantContext } from '../context/tenant-context.ts'
+import type { Selection } from '../fleet/selection.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { OperationFilter } from '../registry/operation-journal.ts'
 import { Connections } from './connections.ts'
+import { TenantDrift } from './drift.ts'
 import { EncryptionKeys } from './keys.ts'
 import { TenantMigrations } from './migrations.ts'
 import { LazyParts } from './parts.ts'
+import { TenantQueue } from './queue.ts'
+import { type RepairOptions, type RepairResult, repair } from './repair.ts'
 import { TenantSeeds } from './seeds.ts'
 import { Tenants } from './tenants.ts'
 
@@ -15,7 +19,11 @@ export class Tenancy implements AsyncDisposable {
   readonly tenants: Tenants
   readonly migrations: TenantMigrations
   readonly seeds: TenantSeeds
+  /** Compares the schemas of a fleet. */
+  readonly drift: TenantDrift
   readonly keys: EncryptionKeys
+  /** Tenants made in the background. */
+  readonly queue: TenantQueue
   readonly connections: Connections
   /** The journal: what was done to tenants, by whom, and what came of it. */
   readonly operations: {
@@ -34,10 +42,20 @@ export class Tenancy implements AsyncDisposable {
     this.tenants = new Tenants(parts)
     this.migrations = new TenantMigrations(parts)
     this.seeds = new TenantSeeds(parts)
+    this.drift = new TenantDrift(parts)
     this.keys = new EncryptionKeys(parts)
+    this.queue = new TenantQueue(parts)
     this.connections = new Connections(parts)
     this.operations = { list: async filter => (await parts.get()).journal.list(filter) }
     this.registry = { install: async () => void (await parts.get()) }
+  }
+
+  /**
+   * Finishes or undoes whatever crashed runs left half-done, on the tenants of a selection, or without one on all that
+   * need it. A tenant that a living run is at work on is `skipped`. Returns also when tenants failed.
+   */
+  async repair(selection?: Selection, options: RepairOptions = {}): Promise<RepairResult> {
+    return repair(this.#parts, selection, options)
   }
 
   /**
