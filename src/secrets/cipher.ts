@@ -47,11 +47,14 @@ export function keyRing(keys: readonly Secret[]): Cipher {
     },
     async open(sealed, context) {
       const id = keyIdOf(sealed)
-      const [valueVersion, , payload = ''] = sealed.split('.')
+      const [valueVersion, , ...payloads] = sealed.split('.')
+      const payload = payloads.join('.')
       const key = ring.find(each => each.id === id)
       if (valueVersion !== version || !key) throw keyUnknown(id, ring.length > 0)
       const bytes = Buffer.from(payload, 'base64url')
       try {
+        // What is not base64url, a Buffer passes over.
+        if (bytes.toString('base64url') !== payload) throw new Error('not as it was sealed')
         const decipher = createDecipheriv('aes-256-gcm', key.bytes, bytes.subarray(0, nonceBytes), {
           authTagLength: tagBytes,
         })
