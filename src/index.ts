@@ -38,6 +38,7 @@ export type { PurgeOptions, RotatePasswordOptions } from './tenancy/lifecycle.ts
 export type { MigrateOptions, PendingPlan } from './tenancy/migrations.ts'
 export type { WorkOptions } from './tenancy/queue.ts'
 export type { RemovedLeftover, RepairOptions, RepairResult } from './tenancy/repair.ts'
+export type { RemovedLeftover, RepairOptions, RepairResult } from './tenancy/repair.ts'
 export type { SeedOptions } from './tenancy/seeds.ts'
 export { createTenancy, type Tenancy } from './tenancy/tenancy.ts'
 export type {

@@ -36,6 +36,11 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
       load: () => only(import('./commands/repair.ts')),
     },
     {
+      name: 'repair',
+      summary: 'finish or undo whatever a crash left half-done',
+      load: () => only(import('./commands/repair.ts')),
+    },
+    {
       name: 'operations',
       summary: 'the audit trail, newest first',
       load: () => only(import('./commands/operations.ts')),

@@ -84,17 +84,25 @@ export function selectionOptions(command: Command): Command {
   return filterOptions(command)
 }
 
+const selectionHint = 'name tenants, or give --all, or filters: --label k=v, --server <name>, --status <status>'
+
 /** No selection at all is a usage error, never "all". */
 export function readSelection(command: Command): SelectionInput {
+  const selection = readOptionalSelection(command)
+  if (!selection) throw new CliError('USAGE', 'no tenants were selected', { hint: selectionHint })
+  return selection
+}
+
+/** For commands that know what to do without a selection. */
+export function readOptionalSelection(command: Command): SelectionInput | undefined {
   const options = command.opts()
   const filter = readFilter(options)
   const tenants = (command.processedArgs[0] as string[] | undefined) ?? []
   const file = options.tenantsFile as string | undefined
   const ways = [tenants.length > 0 || file !== undefined, Boolean(options.all), Object.keys(filter).length > 0]
-  const hint = 'name tenants, or give --all, or filters: --label k=v, --server <name>, --status <status>'
   const given = ways.filter(Boolean).length
-  if (given === 0) throw new CliError('USAGE', 'no tenants were selected', { hint })
-  if (given > 1) throw new CliError('USAGE', 'names, --all and filters exclude each other', { hint })
+  if (given === 0) return undefined
+  if (given > 1) throw new CliError('USAGE', 'names, --all and filters exclude each other', { hint: selectionHint })
   return { tenants, ...(file === undefined ? {} : { file }), all: Boolean(options.all), filter }
 }
 

@@ -57,6 +57,20 @@ export class UnfinishedOperations {
     return rows.map(row => ({ ...row, startedAt: row.startedAt.toISOString() }))
   }
 
+  /** The newest operation of these kinds, however it ended. */
+  async newest(
+    tenantId: string,
+    kinds: readonly OperationKind[],
+  ): Promise<{ id?: string; kind: OperationKind; parameters: Record<string, unknown> } | undefined> {
+    const [row] = await this.registry.query<{ id: string; kind: OperationKind; parameters: Record<string, unknown> }>(
+      'looking up the last operation',
+      `SELECT id, kind, parameters FROM tenantctl.operations WHERE tenant_uuid = $1 AND kind = ANY($2::text[])
+        ORDER BY started_at DESC LIMIT 1`,
+      [tenantId, kinds],
+    )
+    return row
+  }
+
   /** Operations whose process is known to be gone. Returns how many were still counted as running. */
   async interrupt(ids: readonly string[]): Promise<number> {
     if (ids.length === 0) return 0

@@ -1,6 +1,7 @@
 import { isResolvedConfig, type ResolvedConfig, resolveTenancyConfig, type TenancyConfig } from '../config/config.ts'
 import type { TenantContext } from '../context/tenant-context.ts'
 import type { Selection } from '../fleet/selection.ts'
+import type { Selection } from '../fleet/selection.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { OperationFilter } from '../registry/operation-journal.ts'
 import { Connections } from './connections.ts'
@@ -8,6 +9,7 @@ import { TenantDrift } from './drift.ts'
 import { EncryptionKeys } from './keys.ts'
 import { TenantMigrations } from './migrations.ts'
 import { LazyParts } from './parts.ts'
+import { type RepairOptions, type RepairResult, repair } from './repair.ts'
 import { TenantQueue } from './queue.ts'
 import { type RepairOptions, type RepairResult, repair } from './repair.ts'
 import { TenantSeeds } from './seeds.ts'
@@ -65,6 +67,14 @@ export class Tenancy implements AsyncDisposable {
    */
   async run<T>(slugOrId: string, work: (context: TenantContext) => T | Promise<T>): Promise<T> {
     return this.connections.run(slugOrId, work)
+  }
+
+  /**
+   * Finishes or undoes whatever crashed runs left half-done, on the tenants of a selection, or without one on all that
+   * need it. A tenant that a living run is at work on is `skipped`. Returns also when tenants failed.
+   */
+  async repair(selection?: Selection, options: RepairOptions = {}): Promise<RepairResult> {
+    return repair(this.#parts, selection, options)
   }
 
   async close(): Promise<void> {

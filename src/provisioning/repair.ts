@@ -1,0 +1,85 @@
+import { throwIfAborted } from '../errors.ts'
+import { databaseLockKey } from '../migrations/migrate.ts'
+import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
+import type { OperationKind } from '../registry/operation.ts'
+import { databaseKinds } from '../registry/operation-journal.ts'
+import type { Tenant } from '../registry/tenant.ts'
+import type { UnfinishedOperation } from '../registry/unfinished.ts'
+import type { RunOptions } from './create.ts'
+import { withTenantLock } from './lock.ts'
+import type { ProvisioningParts } from './parts.ts'
+import { makers, remedies } from './remedies.ts'
+
+/** A killed run's statement goes on in the server for a moment, and holds the lock; a living run holds it for longer. */
+const lockWaitMs = 5_000
+
+/**
+ * Finishes or undoes whatever a crash left half-done on a tenant. Returns what was done, nothing when all was well.
+ * Throws `TENANT_LOCKED` when a living run is at work on it, and the error of what could not be finished.
+ */
+export async function repairTenant(
+  parts: ProvisioningParts,
+  tenant: Pick<Tenant, 'id' | 'slug' | 'server'>,
+  options: RunOptions,
+): Promise<string[]> {
+  const { interrupted, unfinished } = await examine(parts, tenant, options)
+  const done = interrupted === 0 ? [] : [`marked ${operations(interrupted)} as interrupted`]
+  for (const operation of unfinished) {
+    throwIfAborted(options.signal)
+    const current = await parts.registry.find(tenant.id)
+    const remedy = remedies[operation.kind]
+    const { parameters } = operation
+    if (current && remedy) push(done, await remedy.finish({ parts, tenant: current, parameters, options }))
+    if (operation.id !== undefined) await parts.unfinished.settle(operation.id)
+  }
+  return done
+}
+
+/** Whether a tenant, or what the journal says of it, gives a reason to repair it. */
+export function needsRepair(tenant: Pick<Tenant, 'status'>, unfinished: readonly UnfinishedOperation[]): boolean {
+  return makers[tenant.status] !== undefined || unfinished.some(isLeft)
+}
+
+/** A failure that was told has been dealt with, unless its kind leaves something half-done all the same. */
+function isLeft({ kind, status }: UnfinishedOperation): boolean {
+  return status !== 'failed' || remedies[kind]?.afterFailure === true
+}
+
+interface Examined {
+  interrupted: number
+  /** What is to be brought to an end, the one that explains the tenant's status first. */
+  unfinished: { id?: string; kind: OperationKind; parameters: Record<string, unknown> }[]
+}
+
+async function examine(
+  parts: ProvisioningParts,
+  tenant: Pick<Tenant, 'id' | 'slug' | 'server'>,
+  options: RunOptions,
+): Promise<Examined> {
+  return withTenantLock(parts, tenant, { ...options, waitMs: lockWaitMs }, async admin => {
+    const before = await parts.unfinished.list(tenant.id)
+    const current = await parts.registry.find(tenant.id)
+    // Nobody else holds the tenant's lock. The one in its database is looked for after the operations were read:
+    // whoever wrote one down took its lock before.
+    const locks = await heldAdvisoryLocks(admin)
+    const busy = current !== undefined && locks.has(lockId(current.database, databaseLockKey))
+    const dead = before.filter(({ kind, status }) => status === 'running' && !(busy && databaseKinds.includes(kind)))
+    const interrupted = await parts.unfinished.interrupt(dead.map(each => each.id))
+    const left = (await parts.unfinished.list(tenant.id)).filter(each => each.status !== 'running' && isLeft(each))
+    const kinds = current && makers[current.status]
+    if (!kinds) return { interrupted, unfinished: left }
+    const maker = (await parts.unfinished.newest(tenant.id, kinds)) ?? {
+      kind: kinds[0] as OperationKind,
+      parameters: {},
+    }
+    return { interrupted, unfinished: [maker, ...left.filter(({ id }) => id !== maker.id)] }
+  })
+}
+
+function operations(count: number): string {
+  return count === 1 ? 'an operation' : `${count} operations`
+}
+
+function push<T>(list: T[], item: T | undefined): void {
+  if (item !== undefined) list.push(item)
+}

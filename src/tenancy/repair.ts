@@ -1,0 +1,139 @@
+import { asTenancyError, type ErrorReport, isTenancyError } from '../errors.ts'
+import type { FleetResult } from '../fleet/result.ts'
+import type { Selection } from '../fleet/selection.ts'
+import { hostAndPort } from '../postgres/address.ts'
+import { withAdmin } from '../postgres/connect.ts'
+import { listDatabases, listRoles } from '../postgres/inventory.ts'
+import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
+import { findLeftovers, type Leftover, removeLeftover, removeTemporaryRegistry } from '../provisioning/leftovers.ts'
+import { tenantLockKey } from '../provisioning/lock.ts'
+import { needsRepair, repairTenant } from '../provisioning/repair.ts'
+import { defaultServer } from '../registry/servers.ts'
+import type { Tenant } from '../registry/tenant.ts'
+import type { UnfinishedOperation } from '../registry/unfinished.ts'
+import { type FleetOptions, runOverTenants } from './fleet.ts'
+import type { LazyParts, Parts } from './parts.ts'
+
+/** A database or role of ours that belonged to no tenant any more. */
+export interface RemovedLeftover {
+  server: string
+  kind: 'database' | 'role'
+  name: string
+  /** `left`: it may hold data; "tenantctl doctor" tells what to do about it. */
+  status: 'removed' | 'left' | 'failed'
+  error?: ErrorReport
+}
+
+export interface RepairResult extends FleetResult {
+  /** Of crashed runs whose tenants are gone; looked for unless single tenants were selected. */
+  leftovers: RemovedLeftover[]
+  /** Servers that could not be searched for leftovers. */
+  unreachable: { server: string; error: ErrorReport }[]
+}
+
+export interface RepairOptions extends FleetOptions {}
+
+/** Finishes or undoes what crashed runs left half-done, on the tenants of a selection or on all that need it. */
+export async function repair(
+  lazy: LazyParts,
+  selection: Selection | undefined,
+  options: RepairOptions,
+): Promise<RepairResult> {
+  const parts = await lazy.get()
+  const { signal, onEvent = parts.config.onEvent } = options
+  const tenants = await (selection ? parts.registry.select(selection) : tenantsInNeed(parts))
+  const result = await runOverTenants(parts, 'repair', tenants, options, async tenant => {
+    try {
+      const done = await repairTenant(parts, tenant, { signal, onEvent })
+      if (done.length === 0) return { status: 'up_to_date' }
+      return { status: 'repaired', reason: done.join('; ') }
+    } catch (thrown) {
+      // Somebody alive is at work on it: nothing is broken.
+      if (!isTenancyError(thrown) || thrown.code !== 'TENANT_LOCKED') throw thrown
+      return { status: 'skipped', reason: thrown.message, error: thrown.with({ tenant: tenant.slug }).toJSON() }
+    }
+  })
+  if (selection && !('all' in selection)) return { ...result, leftovers: [], unreachable: [] }
+  return { ...result, ...(await clearServers(parts, options)) }
+}
+
+async function tenantsInNeed(parts: Parts): Promise<Tenant[]> {
+  const unfinished = new Map<string, UnfinishedOperation[]>()
+  for (const operation of await parts.unfinished.list()) {
+    unfinished.set(operation.tenantId, [...(unfinished.get(operation.tenantId) ?? []), operation])
+  }
+  return (await parts.registry.list()).filter(tenant => needsRepair(tenant, unfinished.get(tenant.id) ?? []))
+}
+
+/** What belongs to no tenant of the registry: on the servers, and in the journal. */
+async function clearServers(
+  parts: Parts,
+  options: RepairOptions,
+): Promise<Pick<RepairResult, 'leftovers' | 'unreachable'>> {
+  const { signal, onEvent = parts.config.onEvent } = options
+  const removed: RemovedLeftover[] = []
+  const unreachable: RepairResult['unreachable'] = []
+  const held = new Set<string>()
+  // Operations stand in the journal while their locks are held, so they are read before the locks.
+  const running = (await parts.unfinished.list()).filter(({ status }) => status === 'running')
+  for (const server of parts.servers.names) {
+    try {
+      const { leftovers, locks } = await searchServer(parts, server, signal)
+      for (const lock of locks) held.add(lock)
+      for (const leftover of leftovers) removed.push(await remove(parts, leftover, { signal, onEvent }))
+    } catch (error) {
+      unreachable.push({ server, error: asTenancyError(error).toJSON() })
+    }
+  }
+  const registry = await removeTemporaryRegistry(parts, { signal }).catch(() => undefined)
+  if (registry) removed.push({ server: defaultServer, kind: 'database', name: registry, status: 'removed' })
+  if (unreachable.length === 0) await interruptOrphans(parts, running, held)
+  return { leftovers: removed, unreachable }
+}
+
+async function searchServer(
+  parts: Parts,
+  server: string,
+  signal: AbortSignal | undefined,
+): Promise<{ leftovers: Leftover[]; locks: Set<string> }> {
+  const address = parts.servers.admin(server)
+  const doing = `connecting to server "${server}" at ${hostAndPort(address)} as ${address.user}`
+  return withAdmin(address, { signal, doing }, async admin => {
+    // A row comes before its database and goes after it: what has none after this was never a tenant's, or is one no more.
+    const [databases, roles] = [await listDatabases(admin), await listRoles(admin)]
+    const rows = new Map((await parts.inventory.tenants()).map(row => [row.id, row]))
+    const leftovers = await findLeftovers(parts, server, { databases, roles }, rows)
+    // Databases first: a role goes when it owns nothing any more.
+    leftovers.sort((a, b) => a.kind.localeCompare(b.kind))
+    return { leftovers, locks: await heldAdvisoryLocks(admin) }
+  })
+}
+
+async function remove(
+  parts: Parts,
+  leftover: Leftover,
+  options: Pick<RepairOptions, 'signal' | 'onEvent'>,
+): Promise<RemovedLeftover> {
+  const { server, kind, name } = leftover
+  try {
+    const gone = await removeLeftover(parts, leftover, options)
+    return { server, kind, name, status: gone ? 'removed' : 'left' }
+  } catch (error) {
+    return { server, kind, name, status: 'failed', error: asTenancyError(error).toJSON() }
+  }
+}
+
+/** Operations that still count as running, of tenants without a row: nobody will ever lock these again. */
+async function interruptOrphans(
+  parts: Parts,
+  running: readonly UnfinishedOperation[],
+  held: ReadonlySet<string>,
+): Promise<void> {
+  const rows = new Set((await parts.inventory.tenants()).map(row => row.id))
+  const locked = (tenantId: string) =>
+    parts.servers.names.some(server =>
+      held.has(lockId(parts.servers.admin(server).database, tenantLockKey(parts, tenantId))),
+    )
+  const orphans = running.filter(({ tenantId }) => !rows.has(tenantId) && !locked(tenantId))
+  await parts.unfinished.interrupt(orphans.map(each => each.id))
+}

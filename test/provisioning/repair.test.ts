@@ -1,0 +1,248 @@
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createTenancy, type Tenancy } from '../../src/tenancy/tenancy.ts'
+import { sql } from '../support/client.ts'
+import { type Namespace, useNamespace } from '../support/namespace.ts'
+import { runBin } from '../support/process.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** A process that kills itself in the middle of its work; the library has nothing in it for this test. */
+const program = `
+import { createRequire } from 'node:module'
+const { createJiti } = createRequire(${JSON.stringify(`${root}package.json`)})('jiti')
+const { createTenancy } = await createJiti(${JSON.stringify(root)}).import(${JSON.stringify(`${root}src/index.ts`)})
+const { config, action, at } = JSON.parse(process.argv[2])
+const tenancy = createTenancy({
+  ...config,
+  onEvent: event => {
+    if (event.event === at.event && (event.step ?? event.migration) === at.what) process.kill(process.pid, 'SIGKILL')
+  },
+})
+if (action === 'create') await tenancy.tenants.create({ name: 'Acme', seed: false })
+if (action === 'drop') await tenancy.tenants.drop({ tenants: ['acme'] }, { force: true })
+if (action === 'migrate') await tenancy.migrations.run({ all: true })
+if (action === 'rollback') await tenancy.migrations.rollback({ all: true }, { steps: 1 })
+await tenancy.close()
+`
+
+const steps = [
+  'reserve',
+  'createRole',
+  'createDatabase',
+  'installExtensions',
+  'grantAccess',
+  'migrate',
+  'seed',
+  'activate',
+]
+const lastMoment = { event: 'step_finished', what: 'activate' }
+const moments = (steps: string[]) =>
+  steps.flatMap(what => ['step_started', 'step_finished'].map(event => ({ event, what })))
+
+describe.each(['plain', 'superuser'] as const)('repair, as %s admin', admin => {
+  // One sweep over all moments is enough; what differs for a superuser lies in a few of them.
+  const killedAt =
+    admin === 'plain'
+      ? moments(steps)
+      : moments(['createRole', 'createDatabase', 'grantAccess']).filter(at => at.event === 'step_finished')
+  const namespace = useNamespace({ admin })
+  let tenancy: Tenancy
+
+  beforeEach(() => {
+    namespace.writeMigrations({
+      '001_a.sql': 'CREATE TABLE a (id int);\n-- migrate:down\nDROP TABLE a;',
+      '002_b.sql': 'CREATE TABLE b (id int);\n-- migrate:down\nDROP TABLE b;',
+    })
+    namespace.writeSeeds({ '01_a.sql': 'INSERT INTO a VALUES (1)' })
+    tenancy = createTenancy(namespace.config())
+  })
+
+  afterEach(async () => {
+    await tenancy.tenants.drop({ all: true }, { force: true })
+    await tenancy.repair()
+    await tenancy.close()
+    expect(await namespace.leftovers()).toEqual({ databases: [], roles: [] })
+  })
+
+  test.each(killedAt)('finishes a create that was killed at $event of $what', async at => {
+    await killed(namespace, 'create', at)
+    const result = await tenancy.repair()
+    const total = at.event === lastMoment.event && at.what === lastMoment.what ? 0 : 1
+    expect(result).toMatchObject({ total, succeeded: total, leftovers: [], unreachable: [] })
+    const tenant = await tenancy.tenants.get('acme')
+    expect(tenant).toMatchObject({ status: 'active', schemaVersion: '002_b' })
+    // It was begun with --no-seed.
+    const url = (await tenancy.tenants.url('acme')).reveal()
+    expect(await sql(url, 'SELECT FROM a')).toEqual([])
+    expect(await statuses(tenancy)).not.toContain('running')
+    expect(await namespace.leftovers()).toEqual({ databases: [tenant.database], roles: [tenant.username] })
+    expect((await tenancy.repair()).total).toBe(0)
+  })
+
+  test.each(killedAt.filter(at => !(at.what === 'activate' && at.event === 'step_started')))(
+    'finishes a drop that was killed at $event of $what',
+    async at => {
+      await tenancy.tenants.create({ name: 'Acme' })
+      await killed(namespace, 'drop', at)
+      const result = await tenancy.repair()
+      expect(result).toMatchObject({ failed: 0, skipped: 0, leftovers: [], unreachable: [] })
+      expect(await tenancy.tenants.list()).toEqual([])
+      expect(await namespace.leftovers()).toEqual({ databases: [], roles: [] })
+      expect(await statuses(tenancy)).not.toContain('running')
+    },
+  )
+
+  test('leaves a tenant alone whose drop had not begun', async () => {
+    await tenancy.tenants.create({ name: 'Acme' })
+    await killed(namespace, 'drop', { event: 'step_started', what: 'activate' })
+    const { tenants } = await tenancy.repair()
+    expect(tenants).toEqual([
+      expect.objectContaining({ tenant: 'acme', status: 'repaired', reason: 'marked an operation as interrupted' }),
+    ])
+    expect(await tenancy.tenants.get('acme')).toMatchObject({ status: 'active' })
+  })
+
+  test('tells the registry what a killed migrate has applied', async () => {
+    namespace.writeMigrations({ '001_a.sql': 'CREATE TABLE a (id int);\n-- migrate:down\nDROP TABLE a;' })
+    await tenancy.tenants.create({ name: 'Acme' })
+    namespace.writeMigrations({
+      '001_a.sql': 'CREATE TABLE a (id int);\n-- migrate:down\nDROP TABLE a;',
+      '002_b.sql': 'CREATE TABLE b (id int);\n-- migrate:down\nDROP TABLE b;',
+      '003_c.sql': 'CREATE TABLE c (id int);',
+    })
+    await killed(namespace, 'migrate', { event: 'migration_finished', what: '002_b' })
+    expect(await tenancy.tenants.get('acme')).toMatchObject({ schemaVersion: '001_a' })
+    const { tenants } = await tenancy.repair()
+    expect(tenants).toEqual([expect.objectContaining({ tenant: 'acme', status: 'repaired' })])
+    expect(await tenancy.tenants.get('acme')).toMatchObject({ schemaVersion: '002_b' })
+    expect((await tenancy.repair()).total).toBe(0)
+  })
+
+  test('does not let a killed rollback pass for up to date', async () => {
+    await tenancy.tenants.create({ name: 'Acme' })
+    await killed(namespace, 'rollback', { event: 'migration_finished', what: '002_b' })
+    await tenancy.repair()
+    expect(await tenancy.tenants.get('acme')).toMatchObject({ schemaVersion: '001_a' })
+    expect((await tenancy.migrations.run({ all: true })).tenants).toEqual([
+      expect.objectContaining({ status: 'migrated', applied: ['002_b'] }),
+    ])
+  })
+
+  test('leaves a tenant alone that a living run is at work on, and says so', async () => {
+    let arrived = () => {}
+    let release = () => {}
+    const there = new Promise<void>(resolve => {
+      arrived = resolve
+    })
+    const gate = new Promise<void>(resolve => {
+      release = resolve
+    })
+    // A file that waits is a run that lives.
+    const held = globalThis as { arrived?: () => void; gate?: Promise<void> }
+    Object.assign(held, { arrived, gate })
+    namespace.writeMigrations({
+      '001_slow.mjs': 'export async function up() { globalThis.arrived(); await globalThis.gate }',
+    })
+    namespace.writeSeeds({})
+    const other = createTenancy(namespace.config())
+    try {
+      const creating = other.tenants.create({ name: 'Acme' })
+      await there
+      const { tenants } = await tenancy.repair({ tenants: ['acme'] })
+      expect(tenants).toEqual([
+        expect.objectContaining({
+          tenant: 'acme',
+          status: 'skipped',
+          reason: expect.stringMatching(/locked by "create"/),
+        }),
+      ])
+      release()
+      expect(await creating).toMatchObject({ status: 'active' })
+      expect((await tenancy.repair({ tenants: ['acme'] })).tenants).toEqual([
+        expect.objectContaining({ status: 'up_to_date' }),
+      ])
+    } finally {
+      release()
+      await other.close()
+    }
+  })
+
+  test('tells what cannot be finished, and how to go on', async () => {
+    namespace.writeMigrations({ '001_a.sql': 'CREATE TABLE a (id nonsense)' })
+    await expect(tenancy.tenants.create({ name: 'Acme' })).rejects.toMatchObject({ code: 'MIGRATION_FAILED' })
+    const { tenants, failed } = await tenancy.repair()
+    expect(failed).toBe(1)
+    expect(tenants[0]?.error).toMatchObject({ code: 'MIGRATION_FAILED', hint: expect.stringContaining('tenantctl') })
+    expect(await tenancy.tenants.get('acme')).toMatchObject({ status: 'failed' })
+  })
+
+  test('never touches a foreign database that bears the wanted name', async () => {
+    await tenancy.registry.install()
+    await killed(namespace, 'create', { event: 'step_started', what: 'createRole' })
+    await namespace.sql(`CREATE DATABASE ${namespace.tenantPrefix}acme`)
+    const { tenants } = await tenancy.repair()
+    expect(tenants[0]).toMatchObject({ status: 'failed', error: { code: 'DATABASE_EXISTS' } })
+    await tenancy.tenants.drop({ all: true })
+    expect((await namespace.leftovers()).databases).toEqual([`${namespace.tenantPrefix}acme`])
+    await namespace.sql(`DROP DATABASE ${namespace.tenantPrefix}acme`)
+  })
+
+  describe('of what belongs to no tenant', () => {
+    /** As after a registry was restored from a backup: the server knows of a tenant that the registry does not. */
+    async function forget(): Promise<{ database: string; username: string }> {
+      const { id, database, username } = await tenancy.tenants.create({ name: 'Acme' })
+      await namespace.superSql('DELETE FROM tenantctl.tenants WHERE uuid = $1', [id], `${namespace.prefix}_registry`)
+      return { database, username }
+    }
+
+    test('keeps a database that may hold data, and its role', async () => {
+      const { database, username } = await forget()
+      const { leftovers } = await tenancy.repair()
+      expect(leftovers).toEqual([
+        { server: 'default', kind: 'database', name: database, status: 'left' },
+        { server: 'default', kind: 'role', name: username, status: 'left' },
+      ])
+      await namespace.superSql(`DROP DATABASE "${database}"`)
+      expect((await tenancy.repair()).leftovers).toEqual([
+        { server: 'default', kind: 'role', name: username, status: 'removed' },
+      ])
+    })
+
+    test('removes a database that a killed DROP has left invalid', async () => {
+      const { database, username } = await forget()
+      await namespace.superSql('UPDATE pg_database SET datconnlimit = -2 WHERE datname = $1', [database])
+      expect((await tenancy.repair()).leftovers).toEqual([
+        { server: 'default', kind: 'database', name: database, status: 'removed' },
+        { server: 'default', kind: 'role', name: username, status: 'removed' },
+      ])
+    })
+
+    test('removes a temporary database that its create will never come back to', async () => {
+      const { id } = await tenancy.tenants.create({ name: 'Acme' })
+      await tenancy.tenants.drop({ all: true })
+      const ours = `tenantctl_new_${id.replaceAll('-', '')}`
+      const foreign = `tenantctl_new_${'0'.repeat(32)}`
+      await namespace.sql(`CREATE DATABASE ${ours} TEMPLATE template0 ALLOW_CONNECTIONS false`)
+      await namespace.sql(`CREATE DATABASE ${foreign} TEMPLATE template0 ALLOW_CONNECTIONS false`)
+      try {
+        expect((await tenancy.repair()).leftovers).toEqual([
+          { server: 'default', kind: 'database', name: ours, status: 'removed' },
+        ])
+      } finally {
+        await namespace.sql(`DROP DATABASE ${foreign}`)
+      }
+    })
+  })
+})
+
+async function killed(namespace: Namespace, action: string, at: { event: string; what: string }): Promise<void> {
+  const file = namespace.writeFile('killed.mjs', program)
+  const { onEvent: _, ...config } = namespace.config()
+  const result = await runBin([JSON.stringify({ config, action, at })], { file })
+  expect(result).toMatchObject({ signal: 'SIGKILL' })
+}
+
+async function statuses(tenancy: Tenancy): Promise<string[]> {
+  return (await tenancy.operations.list({ limit: 1000 })).map(operation => operation.status)
+}
