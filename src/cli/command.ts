@@ -18,6 +18,8 @@ export interface CommandModule<Input, Result> {
   arrayKey?: string
   /** What one would type next; shown on stderr to people only. */
   hint?(result: Result, input: Input, options: GlobalOptions): string | undefined
+  /** A signal is how this command is meant to end: its own exit code counts, not the signal's. */
+  endsBySignal?: boolean
   /** Default 0. */
   exitCode?(result: Result, input: Input): number
 }

@@ -36,14 +36,36 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
       load: () => only(import('./commands/repair.ts')),
     },
     {
-      name: 'repair',
-      summary: 'finish or undo whatever a crash left half-done',
-      load: () => only(import('./commands/repair.ts')),
+      name: 'worker',
+      summary: 'make the tenants that were queued, until a signal comes',
+      load: () => only(import('./commands/worker.ts')),
     },
+    { name: 'jobs', summary: 'the queue of background work', load: () => only(import('./commands/jobs.ts')) },
     {
       name: 'operations',
       summary: 'the audit trail, newest first',
       load: () => only(import('./commands/operations.ts')),
+    },
+    {
+      name: 'domain',
+      summary: "domains of the tenants' own",
+      commands: [
+        {
+          name: 'add',
+          summary: 'give a tenant a domain',
+          load: async () => (await import('./commands/domain.ts')).add,
+        },
+        {
+          name: 'remove',
+          summary: 'take a domain away',
+          load: async () => (await import('./commands/domain.ts')).remove,
+        },
+        {
+          name: 'list',
+          summary: 'the domains there are',
+          load: async () => (await import('./commands/domain.ts')).list,
+        },
+      ],
     },
   ],
   'Schema and data:': [

@@ -133,7 +133,7 @@ async function runCommand(module: AnyCommand, command: Command, io: CliIo, optio
     if (options.verbose) reporter.note(`closing the connections failed: ${toReport(error).message}`)
   }
   signals.dispose()
-  return signals.exitCode() ?? exitCode
+  return module.endsBySignal ? exitCode : (signals.exitCode() ?? exitCode)
 }
 
 async function execute(module: AnyCommand, command: Command, context: CliContext): Promise<number> {

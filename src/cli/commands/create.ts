@@ -1,8 +1,9 @@
 import type { Command } from 'commander'
 import type { FleetResult } from '../../fleet/result.ts'
-import type { CreateInput } from '../../index.ts'
+import type { CreateInput, Tenancy } from '../../index.ts'
 import type { Tenant } from '../../registry/tenant.ts'
 import { defineCommand, examples } from '../command.ts'
+import type { CliContext } from '../context.ts'
 import { CliError } from '../errors.ts'
 import { fleetExitCode } from '../exit-codes.ts'
 import { collectLabel, concurrencyOptions, type RolloutInput, readInputFile, readRollout } from '../options.ts'
@@ -11,13 +12,16 @@ import { clean } from '../output/sanitize.ts'
 import { facts, tenantFacts } from '../output/tenant.ts'
 import { parseTenantRows } from '../tenant-rows.ts'
 
-type Common = Pick<CreateInput, 'server' | 'labels' | 'seed' | 'ifNotExists'>
+type Common = Pick<CreateInput, 'server' | 'labels' | 'seed' | 'ifNotExists' | 'protect'>
 
 type Input =
-  | { kind: 'one'; tenant: CreateInput; showUrl: boolean }
+  | { kind: 'one'; tenant: CreateInput; showUrl: boolean; queue: boolean; wait: boolean }
   | { kind: 'many'; file: string; common: Common; rollout: RolloutInput }
 
-type Result = { kind: 'one'; tenant: Tenant; created: boolean; url?: string } | { kind: 'many'; fleet: FleetResult }
+type Result =
+  | { kind: 'one'; tenant: Tenant; created: boolean; url?: string }
+  | { kind: 'queued'; tenant: Tenant; jobId: string }
+  | { kind: 'many'; fleet: FleetResult }
 
 export default defineCommand<Input, Result>({
   configure(command) {
@@ -29,7 +33,10 @@ export default defineCommand<Input, Result>({
       .option('--server <name>', 'server to put the database on')
       .option('--no-seed', 'do not run the seed files')
       .option('--if-not-exists', 'succeed, and change nothing, when it is there already')
+      .option('--protect', 'protect it against being dropped')
       .option('--show-url', 'also print the connection URL, with password')
+      .option('--queue', 'leave the work to `tenantctl worker` and return at once')
+      .option('--wait', 'with --queue: return when the worker is done')
       .option('--file <file>', 'make many, from a CSV or ndjson file; - is stdin')
     concurrencyOptions(command)
     examples(command, [
@@ -42,6 +49,7 @@ export default defineCommand<Input, Result>({
   async run(input, context) {
     if (input.kind === 'one') {
       const tenancy = await context.tenancy()
+      if (input.queue) return await enqueue(tenancy, input, context)
       const { created, ...tenant } = await tenancy.tenants.create(input.tenant, context.runOptions)
       if (!input.showUrl) return { kind: 'one', tenant, created }
       const url = await tenancy.tenants.url(tenant.id)
@@ -56,11 +64,16 @@ export default defineCommand<Input, Result>({
   },
   json(result) {
     if (result.kind === 'many') return result.fleet
+    if (result.kind === 'queued') return { ...result.tenant, jobId: result.jobId }
     return result.url === undefined ? result.tenant : { ...result.tenant, url: result.url }
   },
   async text(result, style) {
     if (result.kind === 'many') return await fleetText(result.fleet, style)
     const { tenant } = result
+    if (result.kind === 'queued') {
+      const queued = `${style.good('✓')} Queued ${style.bold(clean(tenant.slug))}`
+      return `${queued}\n${facts([...tenantFacts(tenant, style), ['job', result.jobId]], style)}`
+    }
     const title = result.created
       ? `${style.good('✓')} Created ${style.bold(clean(tenant.slug))}`
       : `${style.dim('-')} ${style.bold(clean(tenant.slug))} exists already; nothing was changed`
@@ -69,6 +82,7 @@ export default defineCommand<Input, Result>({
   hint(result, _input, { flags }) {
     // What found the server this time is needed the next time too; a URL may hold a password and is not repeated.
     const embedded = flags.embedded ? ' --embedded' : ''
+    if (result.kind === 'queued') return `a worker makes it: \`tenantctl worker${embedded}\``
     return result.kind === 'one' ? `connect with \`tenantctl psql ${result.tenant.slug}${embedded}\`` : undefined
   },
   exitCode: result => (result.kind === 'many' ? fleetExitCode(result.fleet) : 0),
@@ -82,10 +96,11 @@ function readInput(command: Command): Input {
   if (options.server !== undefined) common.server = options.server
   if (options.seed === false) common.seed = false
   if (options.ifNotExists) common.ifNotExists = true
+  if (options.protect) common.protect = true
 
   if (options.file !== undefined) {
     const alone = [name === undefined ? '' : 'a name', options.slug && '--slug', options.database && '--database']
-    const clash = [...alone, options.showUrl && '--show-url'].find(Boolean)
+    const clash = [...alone, options.showUrl && '--show-url', options.queue && '--queue'].find(Boolean)
     if (clash) throw new CliError('USAGE', `--file makes many tenants; ${clash} is for one`)
     return { kind: 'many', file: options.file, common, rollout: readRollout(command) }
   }
@@ -96,5 +111,21 @@ function readInput(command: Command): Input {
   const tenant: CreateInput = { ...common, name }
   if (options.slug !== undefined) tenant.slug = options.slug
   if (options.database !== undefined) tenant.database = options.database
-  return { kind: 'one', tenant, showUrl: Boolean(options.showUrl) }
+  if (options.wait && !options.queue) throw new CliError('USAGE', '--wait is for --queue')
+  return {
+    kind: 'one',
+    tenant,
+    showUrl: Boolean(options.showUrl),
+    queue: Boolean(options.queue),
+    wait: Boolean(options.wait),
+  }
+}
+
+async function enqueue(tenancy: Tenancy, input: Extract<Input, { kind: 'one' }>, context: CliContext): Promise<Result> {
+  const { tenant, jobId } = await tenancy.queue.create(input.tenant, context.runOptions)
+  if (!input.wait) return { kind: 'queued', tenant, jobId }
+  await tenancy.queue.wait(jobId, context.runOptions)
+  const made = await tenancy.tenants.get(tenant.id)
+  if (!input.showUrl) return { kind: 'one', tenant: made, created: true }
+  return { kind: 'one', tenant: made, created: true, url: (await tenancy.tenants.url(made.id)).reveal() }
 }

@@ -1,0 +1,102 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createTenancy, type Tenancy, type TenancyEvent } from '../../src/index.ts'
+import { useNamespace } from '../support/namespace.ts'
+import { startBin } from '../support/process.ts'
+
+const namespace = useNamespace()
+let tenancy: Tenancy
+const working: Promise<void>[] = []
+const stop = new AbortController()
+const events: TenancyEvent[] = []
+
+beforeAll(async () => {
+  await namespace.writeMigrations({ '001_t.sql': 'CREATE TABLE t (a int)' })
+  tenancy = namespace.track(createTenancy(namespace.config()))
+})
+
+afterAll(async () => {
+  stop.abort()
+  await Promise.all(working)
+  await tenancy.close()
+})
+
+test('a tenant is reserved at once and made by a worker', async () => {
+  const { tenant, jobId } = await tenancy.queue.create({ name: 'Acme' })
+  expect(tenant).toMatchObject({ slug: 'acme', status: 'provisioning' })
+  expect(await tenancy.queue.jobs()).toMatchObject([
+    { id: jobId, kind: 'create', tenant: 'acme', state: 'created', error: null },
+  ])
+  await expect(tenancy.connections.get('acme')).rejects.toMatchObject({ code: 'TENANT_NOT_READY' })
+
+  const worker = namespace.track(createTenancy(namespace.config()))
+  working.push(
+    worker.queue
+      .work({ concurrency: 2, signal: stop.signal, onEvent: event => events.push(event) })
+      .finally(() => worker.close()),
+  )
+  expect(await tenancy.queue.wait(jobId)).toMatchObject({ state: 'completed', error: null })
+  expect(await tenancy.tenants.get('acme')).toMatchObject({ status: 'active', schemaVersion: '001_t' })
+  expect(events).toContainEqual(expect.objectContaining({ event: 'step_finished', tenant: 'acme', step: 'activate' }))
+})
+
+test('a slug that is taken is refused before anything is queued', async () => {
+  await expect(tenancy.queue.create({ name: 'Acme' })).rejects.toMatchObject({ code: 'TENANT_EXISTS' })
+  expect(await tenancy.queue.jobs()).toHaveLength(1)
+})
+
+test('many at once are all made, each by one worker', async () => {
+  const queued = await Promise.all(
+    Array.from({ length: 6 }, (_, index) => tenancy.queue.create({ name: `many ${index}` })),
+  )
+  await Promise.all(queued.map(({ jobId }) => tenancy.queue.wait(jobId)))
+  const made = await tenancy.tenants.list({ status: 'active' })
+  expect(made.filter(({ slug }) => slug.startsWith('many-'))).toHaveLength(6)
+  for (const { tenant } of queued) {
+    const operations = await tenancy.operations.list({ tenant: tenant.id })
+    expect(operations.map(({ kind, status }) => `${kind} ${status}`)).toEqual(['create succeeded'])
+  }
+})
+
+test('the command line queues, works and waits', async () => {
+  const file = await namespace.writeConfig()
+  const options = { cwd: namespace.directory }
+  const waiting = startBin(['create', 'By Command', '--queue', '--wait', '--json', '-c', file], options)
+  const { stdout, exitCode } = await waiting.done
+  expect(exitCode).toBe(0)
+  expect(JSON.parse(stdout)).toMatchObject({ slug: 'by-command', status: 'active' })
+
+  const worker = startBin(['worker', '-o', 'ndjson', '-c', file], options)
+  const queued = startBin(['create', 'Second', '--queue', '--json', '-c', file], options)
+  const answer = JSON.parse((await queued.done).stdout)
+  expect(answer).toMatchObject({ slug: 'second', status: 'provisioning', jobId: expect.any(String) })
+  await tenancy.queue.wait(answer.jobId)
+  await worker.waitFor(/./).catch(() => undefined)
+  worker.kill('SIGTERM')
+  expect((await worker.done).exitCode).toBe(0)
+})
+
+describe('a job that fails', () => {
+  const own = useNamespace()
+
+  test('tells why, is tried again, and the next attempt finishes the tenant', async () => {
+    await own.writeMigrations({ '001_t.sql': 'CREATE TABLE t (a int)' })
+    const asking = own.track(createTenancy(own.config()))
+    const { tenant, jobId } = await asking.queue.create({ name: 'Blocked' })
+    await own.sql(`CREATE DATABASE "${tenant.database}"`)
+
+    const stopping = new AbortController()
+    const worker = own.track(createTenancy(own.config()))
+    const worked = worker.queue.work({ signal: stopping.signal })
+    await expect
+      .poll(() => asking.queue.jobs(), { timeout: 20_000 })
+      .toMatchObject([{ state: 'retry', error: { code: 'DATABASE_EXISTS' } }])
+    expect((await asking.tenants.get('blocked')).status).toBe('failed')
+
+    await own.sql(`DROP DATABASE "${tenant.database}"`)
+    expect(await asking.queue.wait(jobId)).toMatchObject({ state: 'completed' })
+    expect((await asking.tenants.get('blocked')).status).toBe('active')
+    stopping.abort()
+    await worked
+    await Promise.all([asking.close(), worker.close()])
+  })
+})
