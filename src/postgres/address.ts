@@ -23,7 +23,9 @@ export interface ServerAddress {
 /** Reads a `postgresql://` URL as libpq would (manual, 34.1.1.2); throws `CONFIG_INVALID`, never quoting the URL. */
 export function parseAddress(url: Secret, defaultDatabase = 'tenantctl'): ServerAddress {
   const { parsed, host } = parseUrl(url.reveal())
-  const parameter = (name: string) => parsed.searchParams.get(name) || undefined
+  // A plus sign is a plus sign to libpq, not a space.
+  const parameters = new URLSearchParams(parsed.search.replaceAll('+', '%2B'))
+  const parameter = (name: string) => parameters.get(name) || undefined
   const weakest = parameter('sslrootcert') === 'system' ? 'verify-full' : 'prefer'
   const sslmode = parameter('sslmode') ?? (parameter('ssl') === 'true' ? 'require' : weakest)
   if (!sslModes.includes(sslmode as SslMode)) {
@@ -61,7 +63,7 @@ export function toUrl(address: ServerAddress): Secret {
     const value = address[key]
     if (value) parameters.set(key, value)
   }
-  const query = parameters.size > 0 ? `?${parameters}` : ''
+  const query = parameters.size > 0 ? `?${parameters}`.replaceAll('+', '%20') : ''
   return new Secret(`postgresql://${login}@${host}:${address.port}/${encode(address.database)}${query}`)
 }
 
