@@ -31,6 +31,8 @@ export interface TenantOutcome {
   attempts?: number
   /** Of a drop: until when the data is kept. */
   retainedUntil?: string
+  /** Of a drop: path of the verified dump. */
+  backup?: string
   /** Of a purge, since several dropped tenants may have had one slug. */
   id?: string
   error?: ErrorReport

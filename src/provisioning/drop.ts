@@ -4,6 +4,7 @@ import { findRole } from '../postgres/roles.ts'
 import { roleNames } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { openTenant } from './access.ts'
+import { type BackupTarget, backupStep, removeDumpRole } from './backup.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { RunOptions } from './create.ts'
 import { runOperation } from './operation.ts'
@@ -17,33 +18,54 @@ export interface DropOptions extends RunOptions {
   force?: boolean
   /** Milliseconds for which the data is kept under the name of a tombstone. Default: it is removed at once. */
   retainMs?: number | undefined
+  /** Where to write a verified dump before anything is removed. Default: none is written. */
+  backup?: BackupTarget | undefined
+}
+
+export interface Dropped {
+  /** Until when the data is kept; undefined when it is gone. */
+  retainedUntil: string | undefined
+  /** Path of the dump; undefined when none was wanted, or there was nothing to dump. */
+  backup: string | undefined
 }
 
 /**
  * Removes a tenant's database, roles and row by undoing the steps that made them, or turns them into a tombstone; the
- * journal stays. Returns until when the data is kept.
+ * journal stays.
  */
 export async function dropTenant(
   parts: ProvisioningParts,
   tenant: Tenant,
-  { retainMs, ...options }: DropOptions,
-): Promise<string | undefined> {
-  const parameters = retainMs === undefined ? {} : { retainMs }
+  { retainMs, backup: target, ...options }: DropOptions,
+): Promise<Dropped> {
+  const parameters = {
+    ...(retainMs === undefined ? {} : { retainMs }),
+    ...(target === undefined ? {} : { backupDirectory: target.directory, formerStatus: tenant.status }),
+  }
+  let backup: string | undefined
   await runOperation(parts, 'drop', tenant, { ...options, parameters }, async found => {
     // A drop or an undrop that was cut off may have left it under the name of its tombstone.
     const context = { ...found, tenant: await locate(found) }
     await refuseDrop(context)
+    await removeDumpRole(context)
+    if (target) {
+      const step = backupStep(target, path => {
+        backup = path
+      })
+      await applySteps([step], context)
+    }
+    const from = target ? 1 : 0
     try {
       if (retainMs !== undefined && (await isWhole(context))) {
-        await applySteps(tombstoneSteps({ retainMs, formerStatus: found.tenant.status }), context)
-      } else await undoSteps(provisioningSteps, context)
+        await applySteps(tombstoneSteps({ retainMs, formerStatus: found.tenant.status }), context, from)
+      } else await undoSteps(provisioningSteps, context, from)
     } catch (error) {
       if (!isTenancyError(error)) throw error
       if (error.code === 'CONNECTIONS_OPEN') return await backOut(context, error)
       throw error.with({ hint: `"tenantctl drop ${tenant.slug}" goes on from there` })
     }
   })
-  return (await parts.retained.find(tenant.id))?.retainedUntil
+  return { retainedUntil: (await parts.retained.find(tenant.id))?.retainedUntil, backup }
 }
 
 /** There is something to keep: of what a create left half-made, only a database that has its final name. */

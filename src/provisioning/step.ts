@@ -39,9 +39,9 @@ export interface ProvisioningStep {
   undo(context: StepContext): Promise<void>
 }
 
-/** Applies the steps in order, each written down before it is done. */
-export async function applySteps(steps: readonly ProvisioningStep[], context: StepContext): Promise<void> {
-  await runSteps(steps, context, 'done', async step => {
+/** Applies the steps in order, each written down before it is done; `from` is the number of steps that came before. */
+export async function applySteps(steps: readonly ProvisioningStep[], context: StepContext, from = 0): Promise<void> {
+  await runSteps(steps, context, from, 'done', async step => {
     if (await step.isDone(context)) return true
     await step.apply(context)
     return false
@@ -49,8 +49,8 @@ export async function applySteps(steps: readonly ProvisioningStep[], context: St
 }
 
 /** Undoes the steps in reverse, each written down before it is undone. */
-export async function undoSteps(steps: readonly ProvisioningStep[], context: StepContext): Promise<void> {
-  await runSteps(steps.toReversed(), context, 'undone', async step => {
+export async function undoSteps(steps: readonly ProvisioningStep[], context: StepContext, from = 0): Promise<void> {
+  await runSteps(steps.toReversed(), context, from, 'undone', async step => {
     await step.undo(context)
     return false
   })
@@ -59,13 +59,15 @@ export async function undoSteps(steps: readonly ProvisioningStep[], context: Ste
 async function runSteps(
   steps: readonly ProvisioningStep[],
   context: StepContext,
+  from: number,
   outcome: 'done' | 'undone',
   run: (step: ProvisioningStep) => Promise<boolean>,
 ): Promise<void> {
   const { journal } = context.parts
   const { operationId, onEvent } = context
   const tenant = context.tenant.slug
-  for (const [position, step] of steps.entries()) {
+  for (const [index, step] of steps.entries()) {
+    const position = from + index
     const startedAt = performance.now()
     context.position = position
     notify(onEvent, { event: 'step_started', tenant, step: step.name, operationId })

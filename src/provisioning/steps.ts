@@ -209,24 +209,24 @@ const seed: ProvisioningStep = {
   undo: async () => undefined,
 }
 
-const activate: ProvisioningStep = {
+export const activate: ProvisioningStep = {
   name: 'activate',
   isDone: async () => false,
   apply: ({ parts, tenant, operationId }) => parts.registry.settle(tenant.id, 'active', operationId),
   undo: ({ parts, tenant }) => parts.registry.beginDrop(tenant.id),
 }
 
-/** A new tenant, from top to bottom; a drop undoes the same list from bottom to top. */
-export const provisioningSteps: readonly ProvisioningStep[] = [
+/** A tenant with an empty database, from top to bottom. */
+export const emptyTenantSteps: readonly ProvisioningStep[] = [
   reserve,
   createTenantRole,
   createTenantDatabase,
   installExtensions,
   grantAccess,
-  migrate,
-  seed,
-  activate,
 ]
+
+/** A new tenant, from top to bottom; a drop undoes the same list from bottom to top. */
+export const provisioningSteps: readonly ProvisioningStep[] = [...emptyTenantSteps, migrate, seed, activate]
 
 export function markerOf(registryId: string, tenantId: string): string {
   return `tenantctl ${registryId} ${tenantId}`

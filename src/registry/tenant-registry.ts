@@ -177,14 +177,17 @@ export class TenantRegistry {
     )
   }
 
-  /** Says that a drop has begun, and keeps in mind what the tenant was until then. */
-  async beginDrop(id: string): Promise<void> {
+  /**
+   * Says that a drop has begun, and keeps in mind what the tenant was until then: `former` when the drop itself has
+   * suspended it.
+   */
+  async beginDrop(id: string, former?: TenantStatus): Promise<void> {
     await this.registry.query(
       'recording that a drop begins',
       `UPDATE tenantctl.tenants SET status = 'dropping', updated_at = pg_catalog.now(),
-              former_status = CASE status WHEN 'dropping' THEN former_status ELSE status END
+              former_status = CASE status WHEN 'dropping' THEN former_status ELSE COALESCE($2, status) END
         WHERE uuid = $1`,
-      [id],
+      [id, former ?? null],
     )
   }
 

@@ -15,6 +15,7 @@ import type { RetainedTenant } from '../registry/retained-tenants.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { TenantLogin, TenantQuery } from '../registry/tenant-registry.ts'
 import type { Secret } from '../secrets/secret.ts'
+import { type BackupOptions, planBackups } from './backups.ts'
 import { type FleetOptions, runOverTenants } from './fleet.ts'
 import {
   type ConfirmedOptions,
@@ -56,7 +57,7 @@ export interface TenantDetails extends Tenant {
   problem: string | null
 }
 
-export interface DropOptions extends ConfirmedOptions {
+export interface DropOptions extends ConfirmedOptions, BackupOptions {
   /** End open connections first. Default: false. */
   force?: boolean | undefined
   /** A named tenant that is not there is no error. Default: false. */
@@ -191,17 +192,26 @@ export class Tenants {
     }
   }
 
-  /** Removes databases, roles and rows of the selected tenants. Returns also when tenants failed. */
+  /**
+   * Removes databases, roles and rows of the selected tenants, after a verified dump of each when one is wanted.
+   * Returns also when tenants failed. Throws `TOOL_MISSING` before anything is touched.
+   */
   async drop(selection: Selection, options: DropOptions = {}): Promise<FleetResult> {
     const parts = await this.parts.get()
     const { onEvent = parts.config.onEvent, signal, force = false } = options
     const tenants = await selectForDrop(parts, selection, options)
     refuseOtherCount(options.expect, tenants, 'nothing was dropped')
     const retainMs = readRetention(options.retain, parts.config.drop.retainMs)
+    const backups = await planBackups(parts, tenants, selection, options)
     return runOverTenants(parts, 'drop', tenants, options, async tenant => {
       await parts.connections.release(tenant.id)
-      const retainedUntil = await dropTenant(parts, tenant, { signal, onEvent, force, retainMs })
-      return { status: 'dropped', ...(retainedUntil === undefined ? {} : { retainedUntil }) }
+      const run = { signal, onEvent, force, retainMs, backup: backups.get(tenant.server) }
+      const { retainedUntil, backup } = await dropTenant(parts, tenant, run)
+      return {
+        status: 'dropped',
+        ...(retainedUntil === undefined ? {} : { retainedUntil }),
+        ...(backup === undefined ? {} : { backup }),
+      }
     })
   }
 

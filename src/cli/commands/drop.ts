@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import type { FleetResult } from '../../fleet/result.ts'
 import { defineCommand, examples } from '../command.ts'
 import { confirmFleet } from '../confirm-fleet.ts'
@@ -18,6 +19,7 @@ interface Input {
   rollout: RolloutInput
   force: boolean
   ifExists: boolean
+  backup?: string | false
 }
 
 export default defineCommand<Input, FleetResult>({
@@ -25,22 +27,26 @@ export default defineCommand<Input, FleetResult>({
     concurrencyOptions(selectionOptions(command))
       .option('--force', 'end open connections first')
       .option('--if-exists', 'succeed when there is no such tenant')
+      .option('--backup <dir>', 'write a pg_dump of each there first, and drop it only when that has been verified')
+      .option('--no-backup', 'write none, although the configuration says so (drop.backup)')
     examples(command, [
       'tenantctl drop acme',
       'tenantctl drop acme --yes --force --if-exists',
+      'tenantctl drop acme --backup ./backups',
       'tenantctl drop --label plan=trial',
     ])
   },
   read(command) {
-    const { force, ifExists } = command.opts()
+    const { force, ifExists, backup } = command.opts()
     return {
       selection: readSelection(command),
       rollout: readRollout(command),
       force: Boolean(force),
       ifExists: Boolean(ifExists),
+      ...(backup === undefined ? {} : { backup }),
     }
   },
-  async run({ selection: given, rollout, force, ifExists }, context) {
+  async run({ selection: given, rollout, force, ifExists, backup }, context) {
     const selection = await toSelection(given, context.io)
     const expect = await confirmFleet(context, selection, 'dropping', { ifExists })
     const { tenants } = await context.tenancy()
@@ -49,6 +55,7 @@ export default defineCommand<Input, FleetResult>({
       ...(force ? { force } : {}),
       ...(ifExists ? { ifExists } : {}),
       ...(expect === undefined ? {} : { expect }),
+      ...(backup === undefined ? {} : { backup: backup && resolve(context.io.cwd, backup) }),
       ...context.runOptions,
     })
   },

@@ -34,6 +34,7 @@ function row(outcome: TenantOutcome, style: Style): string[] {
 
 function what(outcome: TenantOutcome): string {
   if (outcome.reason) return clean(outcome.reason)
+  if (outcome.backup) return clean(outcome.backup)
   const applied = outcome.applied ?? []
   if (applied.length === 0) return ''
   return clean(applied.length <= 2 ? applied.join(', ') : `${applied.length} files, last ${applied.at(-1)}`)
