@@ -54,11 +54,10 @@ export async function hasAccess({ admin, tenant, marker }: TenantOnServer, open:
 /** Throws `TENANT_MISMATCH` unless database and roles are there and are the tenant's. */
 export async function requirePresent({ admin, tenant, marker }: TenantOnServer): Promise<void> {
   const database = await findDatabase(admin, tenant.database)
-  const roles = await Promise.all(loginRoles(tenant).map(async name => ({ name, role: await findRole(admin, name) })))
-  const wrong = [
-    ...(database?.marker === marker && !database.invalid ? [] : [`database "${tenant.database}"`]),
-    ...roles.filter(({ role }) => role?.marker !== marker).map(({ name }) => `role "${name}"`),
-  ]
+  const wrong = database?.marker === marker && !database.invalid ? [] : [`database "${tenant.database}"`]
+  for (const name of loginRoles(tenant)) {
+    if ((await findRole(admin, name))?.marker !== marker) wrong.push(`role "${name}"`)
+  }
   if (wrong.length === 0) return
   throw new TenancyError('TENANT_MISMATCH', `${wrong.join(', ')}: missing, or without the marker of "${tenant.slug}"`, {
     tenant: tenant.slug,

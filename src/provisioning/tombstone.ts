@@ -90,6 +90,7 @@ async function rename({ admin }: TenantOnServer, from: Tenant, to: Tenant): Prom
   } catch (error) {
     if ((error as { sqlstate?: string }).sqlstate !== '55006') throw error
     throw new TenancyError('CONNECTIONS_OPEN', `database "${from.database}" is in use: ${(error as Error).message}`, {
+      sqlstate: '55006',
       tenant: from.slug,
       hint: 'a prepared transaction or a replication slot may hold it (pg_prepared_xacts, pg_replication_slots)',
       cause: error,

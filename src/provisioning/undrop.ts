@@ -121,8 +121,9 @@ async function requireData(context: StepContext): Promise<void> {
   const { admin, tenant, marker } = context
   const located = await locate(context)
   const database = await findDatabase(admin, located.database)
-  const roles = await Promise.all(roleNames(located).map(name => findRole(admin, name)))
-  if (database?.marker === marker && !database.invalid && roles.every(role => role?.marker === marker)) return
+  let whole = database?.marker === marker && !database.invalid
+  for (const name of roleNames(located)) whole &&= (await findRole(admin, name))?.marker === marker
+  if (whole) return
   throw new TenancyError('TENANT_DROPPING', `the data of tenant "${tenant.slug}" is gone: its removal had begun`, {
     tenant: tenant.slug,
     hint: isRetained(tenant) ? '"tenantctl purge" finishes it' : `"tenantctl drop ${tenant.slug}" finishes it`,

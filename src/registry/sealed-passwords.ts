@@ -1,4 +1,4 @@
-import { asTenancyError, type ErrorCode, throwIfAborted } from '../errors.ts'
+import { asTenancyError, type ErrorCode, TenancyError, throwIfAborted } from '../errors.ts'
 import { type Cipher, keyIdOf } from '../secrets/cipher.ts'
 import { Secret } from '../secrets/secret.ts'
 import type { RegistryConnection } from './connection.ts'
@@ -21,6 +21,10 @@ const allValues = `tenantctl.tenants t, LATERAL (VALUES ${names.map(name => `('$
 
 /** So many rows are read at once; each is written for itself, so that a run that is cut off loses nothing. */
 const batchSize = 200
+
+/** What holds one password back and not all of them: a service cannot tell a tampered value from a failure of its own. */
+const unreadable: ErrorCode[] = ['DECRYPTION_FAILED', 'ENCRYPTION_KEY_MISSING', 'KEY_SERVICE_FAILED']
+const toleratedFailures = 10
 
 export interface RotationOptions {
   /** Also those that the first key has sealed already: for a service whose key has a new version. Default: false. */
@@ -129,21 +133,22 @@ export class SealedPasswords {
       const sealed = await this.cipher.seal(password, context)
       // The old value is not given up for one that does not open.
       const opened = await this.cipher.open(sealed, context)
-      if (opened.equals(password)) return await this.#replace(row, sealed)
-      throw new Error('what was sealed anew opens as something else')
+      if (!opened.equals(password)) throw differs()
+      return await this.#replace(row, sealed)
     } catch (error) {
       const { code, message, hint } = asTenancyError(error)
-      // Without a key service, or with a wrong key, each further row would fail alike.
-      if (code !== 'DECRYPTION_FAILED' && code !== 'ENCRYPTION_KEY_MISSING') throw error
+      if (!unreadable.includes(code)) throw error
       const keyId = keyIdOf(row.sealed)
-      const failure = failures.get(`${keyId} ${message}`)
+      const failure = failures.get(`${keyId} ${code}`)
       if (!failure) {
         const first = { keyId, passwords: 1, tenants: [row.slug], code, message, ...(hint ? { hint } : {}) }
-        failures.set(`${keyId} ${message}`, first)
+        failures.set(`${keyId} ${code}`, first)
         return false
       }
       failure.passwords += 1
       if (failure.tenants.length < 10 && !failure.tenants.includes(row.slug)) failure.tenants.push(row.slug)
+      // A service that is out would make all further rows wait for it in vain.
+      if (code === 'KEY_SERVICE_FAILED' && failure.passwords > toleratedFailures) throw error
       return false
     }
   }
@@ -169,6 +174,12 @@ interface SealedRow {
 
 /** Not a password: shows that sealing works, and with what. */
 const probe = new Secret('tenantctl: is there a key?')
+
+function differs(): TenancyError {
+  return new TenancyError('KEY_SERVICE_FAILED', 'a password that was sealed anew opens as something else', {
+    hint: 'nothing was replaced: look at encrypt and decrypt of encryption.provider in the configuration',
+  })
+}
 
 function sum(numbers: Iterable<number>): number {
   let total = 0

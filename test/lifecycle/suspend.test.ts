@@ -27,11 +27,15 @@ describe.each(['single', 'separate'] as const)('suspend and resume, roles: %s', 
     await elsewhere.connect()
 
     const result = await tenancy.tenants.suspend({ tenants: ['acme'] })
-    expect(result).toMatchObject({ command: 'suspend', succeeded: 1, tenants: [{ tenant: 'acme', status: 'suspended' }] })
+    expect(result).toMatchObject({
+      command: 'suspend',
+      succeeded: 1,
+      tenants: [{ tenant: 'acme', status: 'suspended' }],
+    })
     await ended
     expect((await tenancy.tenants.get('acme')).status).toBe('suspended')
     expect(await tryLogin(url)).toMatchObject({ ok: false, code: '28000' })
-    const admin = await tryLogin(urlWith(namespace.superUrl, { database: namespace.tenantPrefix + 'acme' }))
+    const admin = await tryLogin(urlWith(namespace.superUrl, { database: `${namespace.tenantPrefix}acme` }))
     expect(admin).toMatchObject({ ok: false, code: '55000' })
     await expect(tenancy.connections.get('acme')).rejects.toMatchObject({ code: 'TENANT_SUSPENDED' })
     expect((await tenancy.migrations.run(all)).tenants).toMatchObject([{ status: 'skipped' }, { status: 'up_to_date' }])
