@@ -198,13 +198,15 @@ export async function runScript(
 /** What an earlier file has SET must not reach the next one. */
 const cleanSession = 'RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL'
 
+/** What the tenant has made of knex's tables has the bookkeeping's time to answer, not the migration's. */
 function openText({ history, options }: Run): string {
-  return `SET LOCAL statement_timeout = ${options.statementTimeoutMs}; ${history.lockText()}`
+  return `${history.lockText()}; SET LOCAL statement_timeout = ${options.statementTimeoutMs}`
 }
 
 function closeText({ history, options, batch }: Run, migration: Migration): string {
   const record = options.rollback ? history.forgetText(migration.name) : history.recordText(migration.file, batch)
-  return `RESET ROLE; SET LOCAL statement_timeout = ${bookkeepingTimeoutMs}; ${record}`
+  // COMMIT knows no timeout: deferred constraints and triggers are run before it.
+  return `SET CONSTRAINTS ALL IMMEDIATE; RESET ROLE; SET LOCAL statement_timeout = ${bookkeepingTimeoutMs}; ${record}`
 }
 
 function applyPlan(before: AppliedMigration[], ran: string[], rollback: boolean): string[] {
