@@ -25,6 +25,41 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
     { name: 'show', summary: 'all about one tenant', load: () => only(import('./commands/show.ts')) },
     { name: 'drop', summary: 'remove tenants with their data', load: () => only(import('./commands/drop.ts')) },
     {
+      name: 'undrop',
+      summary: 'bring back a dropped tenant that is kept',
+      load: () => only(import('./commands/undrop.ts')),
+    },
+    {
+      name: 'purge',
+      summary: 'remove dropped tenants whose time is over',
+      load: () => only(import('./commands/purge.ts')),
+    },
+    {
+      name: 'suspend',
+      summary: 'shut tenants out: no logins, data kept',
+      load: async () => (await import('./commands/suspend.ts')).suspend,
+    },
+    {
+      name: 'resume',
+      summary: 'let suspended tenants in again',
+      load: async () => (await import('./commands/suspend.ts')).resume,
+    },
+    {
+      name: 'protect',
+      summary: 'protect tenants against being dropped',
+      load: async () => (await import('./commands/protect.ts')).protect,
+    },
+    {
+      name: 'unprotect',
+      summary: 'end that protection',
+      load: async () => (await import('./commands/protect.ts')).unprotect,
+    },
+    {
+      name: 'rotate-password',
+      summary: 'give tenants new passwords',
+      load: () => only(import('./commands/rotate-password.ts')),
+    },
+    {
       name: 'url',
       summary: 'print the connection URL of a tenant, with password',
       load: () => only(import('./commands/url.ts')),
@@ -129,6 +164,16 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
           name: 'generate',
           summary: 'print a new encryption key',
           load: async () => (await import('./commands/key.ts')).generate,
+        },
+        {
+          name: 'rotate',
+          summary: 'encrypt all stored passwords with the first key',
+          load: async () => (await import('./commands/key.ts')).rotate,
+        },
+        {
+          name: 'list',
+          summary: 'the keys in use',
+          load: async () => (await import('./commands/key.ts')).list,
         },
       ],
     },

@@ -87,3 +87,13 @@ export function exitCodeOf(code: string): ExitCode {
 export function fleetExitCode(result: { failed: number }): ExitCode {
   return result.failed > 0 ? 5 : 0
 }
+
+/** One tenant that was named is no fleet to its user: its own error decides, so that open connections are a 4. */
+export function selectionExitCode(
+  result: { failed: number; tenants: readonly { error?: { code: string } }[] },
+  selection: { tenants: readonly string[]; file?: string },
+): ExitCode {
+  const [outcome] = result.tenants
+  const namedOne = selection.tenants.length === 1 && selection.file === undefined
+  return namedOne && outcome?.error ? exitCodeOf(outcome.error.code) : fleetExitCode(result)
+}

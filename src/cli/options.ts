@@ -52,6 +52,12 @@ export function duration(value: string): number | string {
   return value
 }
 
+/** `7d`, `12h`: always with a unit, since a bare number would be milliseconds. */
+export function retention(value: string): string {
+  if (/^\d+(\.\d+)?\s?(s|m|min|h|d|w|y|seconds?|minutes?|hours?|days?|weeks?|years?)$/.test(value)) return value
+  throw new InvalidArgumentError('Expected a length of time with its unit, such as 7d or 12h.')
+}
+
 /** Filters of `list` and of every selection. */
 export function filterOptions(command: Command): Command {
   return command

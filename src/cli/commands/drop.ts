@@ -2,12 +2,13 @@ import { resolve } from 'node:path'
 import type { FleetResult } from '../../fleet/result.ts'
 import { defineCommand, examples } from '../command.ts'
 import { confirmFleet } from '../confirm-fleet.ts'
-import { exitCodeOf, fleetExitCode } from '../exit-codes.ts'
+import { selectionExitCode } from '../exit-codes.ts'
 import {
   concurrencyOptions,
   type RolloutInput,
   readRollout,
   readSelection,
+  retention,
   type SelectionInput,
   selectionOptions,
   toSelection,
@@ -20,6 +21,7 @@ interface Input {
   force: boolean
   ifExists: boolean
   backup?: string | false
+  retain?: string | false
 }
 
 export default defineCommand<Input, FleetResult>({
@@ -29,24 +31,28 @@ export default defineCommand<Input, FleetResult>({
       .option('--if-exists', 'succeed when there is no such tenant')
       .option('--backup <dir>', 'write a pg_dump of each there first, and drop it only when that has been verified')
       .option('--no-backup', 'write none, although the configuration says so (drop.backup)')
+      .option('--retain <time>', 'keep the data so long, for `undrop`: 7d, 12h', retention)
+      .option('--no-retain', 'keep nothing, although the configuration says so (drop.retain)')
     examples(command, [
       'tenantctl drop acme',
       'tenantctl drop acme --yes --force --if-exists',
       'tenantctl drop acme --backup ./backups',
+      'tenantctl drop acme --retain 7d',
       'tenantctl drop --label plan=trial',
     ])
   },
   read(command) {
-    const { force, ifExists, backup } = command.opts()
+    const { force, ifExists, backup, retain } = command.opts()
     return {
       selection: readSelection(command),
       rollout: readRollout(command),
       force: Boolean(force),
       ifExists: Boolean(ifExists),
       ...(backup === undefined ? {} : { backup }),
+      ...(retain === undefined ? {} : { retain }),
     }
   },
-  async run({ selection: given, rollout, force, ifExists, backup }, context) {
+  async run({ selection: given, rollout, force, ifExists, backup, retain }, context) {
     const selection = await toSelection(given, context.io)
     const expect = await confirmFleet(context, selection, 'dropping', { ifExists })
     const { tenants } = await context.tenancy()
@@ -56,14 +62,17 @@ export default defineCommand<Input, FleetResult>({
       ...(ifExists ? { ifExists } : {}),
       ...(expect === undefined ? {} : { expect }),
       ...(backup === undefined ? {} : { backup: backup && resolve(context.io.cwd, backup) }),
+      ...(retain === undefined ? {} : { retain }),
       ...context.runOptions,
     })
   },
   text: fleetText,
-  /** One tenant that was named is no fleet to its user: its own error decides, so that open connections are a 4. */
-  exitCode(result, { selection }) {
-    const [outcome] = result.tenants
-    const namedOne = selection.tenants.length === 1 && selection.file === undefined
-    return namedOne && outcome?.error ? exitCodeOf(outcome.error.code) : fleetExitCode(result)
+  hint(result, _input, { flags }) {
+    const kept = result.tenants.filter(outcome => outcome.retainedUntil !== undefined)
+    const which = kept.length === 1 ? kept[0]?.tenant : '<tenant>'
+    return kept.length > 0
+      ? `\`tenantctl undrop ${which}${flags.embedded ? ' --embedded' : ''}\` brings it back`
+      : undefined
   },
+  exitCode: (result, { selection }) => selectionExitCode(result, selection),
 })

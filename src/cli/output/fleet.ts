@@ -1,5 +1,5 @@
 import type { FleetResult, TenantOutcome } from '../../fleet/result.ts'
-import { formatDuration, plural } from './format.ts'
+import { formatDuration, formatTime, plural } from './format.ts'
 import { clean } from './sanitize.ts'
 import type { Style } from './style.ts'
 import { columns } from './table.ts'
@@ -34,7 +34,8 @@ function row(outcome: TenantOutcome, style: Style): string[] {
 
 function what(outcome: TenantOutcome): string {
   if (outcome.reason) return clean(outcome.reason)
-  if (outcome.backup) return clean(outcome.backup)
+  const kept = outcome.retainedUntil === undefined ? '' : `kept until ${formatTime(outcome.retainedUntil)}`
+  if (outcome.backup || kept) return [clean(outcome.backup ?? ''), kept].filter(Boolean).join(', ')
   const applied = outcome.applied ?? []
   if (applied.length === 0) return ''
   return clean(applied.length <= 2 ? applied.join(', ') : `${applied.length} files, last ${applied.at(-1)}`)
