@@ -59,6 +59,7 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
       summary: 'give tenants new passwords',
       load: () => only(import('./commands/rotate-password.ts')),
     },
+    { name: 'restore', summary: 'make a tenant of a dump', load: () => only(import('./commands/restore.ts')) },
     {
       name: 'url',
       summary: 'print the connection URL of a tenant, with password',

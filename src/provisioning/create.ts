@@ -86,6 +86,7 @@ export async function finishTenant(
   options: RunOptions,
 ): Promise<CreatedTenant> {
   refuseUnlessHalfMade(tenant)
+  await refuseRestoring(parts, tenant)
   const made = await runOperation(parts, 'create', tenant, { ...options, parameters: input }, async context => {
     // Under the lock: meanwhile another run may have finished it, or dropped it.
     refuseUnlessHalfMade(context.tenant)
@@ -178,6 +179,16 @@ function refuseUnlessHalfMade(tenant: Tenant): void {
       hint: `finish it with "tenantctl drop ${slug}", then create the tenant anew; or bring it back with "tenantctl undrop ${slug}"`,
     })
   }
+}
+
+/** Of what a restore left half-made, the database may hold another tenant's data, or nothing where data is expected. */
+async function refuseRestoring(parts: ProvisioningParts, { id, slug }: Tenant): Promise<void> {
+  const maker = await parts.unfinished.newest(id, ['create', 'restore'])
+  if (maker?.kind !== 'restore') return
+  throw new TenancyError('TENANT_FAILED', `a restore of tenant "${slug}" has not finished`, {
+    tenant: slug,
+    hint: `finish it with "tenantctl restore ${maker.parameters.dump} --as ${slug}", or remove it with "tenantctl drop ${slug}"`,
+  })
 }
 
 function alreadyExists({ slug, name }: Tenant): TenancyError {

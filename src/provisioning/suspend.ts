@@ -1,6 +1,7 @@
 import { TenancyError } from '../errors.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { closeTenant, hasAccess, openTenant } from './access.ts'
+import { removeDumpRole } from './backup.ts'
 import type { RunOptions } from './create.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
@@ -18,7 +19,11 @@ const closeAccess: ProvisioningStep = {
   name: 'closeAccess',
   isDone: context => hasAccess(context, false),
   apply: context => closeTenant(context, { endSessions: true }),
-  undo: openTenant,
+  async undo(context) {
+    // A drop that was cut off in its backup suspends as well, and leaves its login behind.
+    await removeDumpRole(context)
+    await openTenant(context)
+  },
 }
 
 /** A suspension, from top to bottom; to resume undoes it from bottom to top. */

@@ -9,6 +9,7 @@ import { withAdmin } from '../postgres/connect.ts'
 import { databaseSizes, listSessions } from '../postgres/databases.ts'
 import { type CreatedTenant, type CreateInput, createTenant, type RunOptions } from '../provisioning/create.ts'
 import { dropTenant } from '../provisioning/drop.ts'
+import { type RestoreInput, restoreTenant } from '../provisioning/restore.ts'
 import { type UndropOptions, undropTenant } from '../provisioning/undrop.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { RetainedTenant } from '../registry/retained-tenants.ts'
@@ -213,6 +214,16 @@ export class Tenants {
         ...(backup === undefined ? {} : { backup }),
       }
     })
+  }
+
+  /**
+   * Makes a tenant of a dump, with its schema and data as they were: of one that a drop with a backup wrote, or of any
+   * other in pg_dump's custom format. One that was left half-made is finished. Throws `INPUT_INVALID` for what is no
+   * whole dump, `TOOL_MISSING`, and what `create` throws.
+   */
+  async restore(input: RestoreInput, options: RunOptions = {}): Promise<Tenant> {
+    const parts = await this.parts.get()
+    return restoreTenant(parts, input, { ...options, onEvent: options.onEvent ?? parts.config.onEvent })
   }
 
   /**
