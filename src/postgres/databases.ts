@@ -29,7 +29,7 @@ export async function findDatabase(client: Client, name: string): Promise<Databa
   const [database] = await query<Database>(
     client,
     `looking up database "${name}"`,
-    `SELECT d.oid::int8::int AS oid, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner,
+    `SELECT d.oid, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner,
             d.datallowconn AS "allowConnections", d.datconnlimit AS "connectionLimit", d.datconnlimit = -2 AS invalid,
             pg_catalog.shobj_description(d.oid, 'pg_database') AS marker,
             COALESCE((SELECT pg_catalog.jsonb_object_agg(grantee, granted) FROM (

@@ -17,7 +17,7 @@ export async function findRole(client: Client, name: string): Promise<Role | und
   const [role] = await query<Role>(
     client,
     `looking up role "${name}"`,
-    `SELECT oid::int8::int AS oid, rolcanlogin AS "canLogin", rolsuper AS superuser, rolconnlimit AS "connectionLimit",
+    `SELECT oid, rolcanlogin AS "canLogin", rolsuper AS superuser, rolconnlimit AS "connectionLimit",
             pg_catalog.shobj_description(oid, 'pg_authid') AS marker
        FROM pg_catalog.pg_roles WHERE rolname = $1`,
     [name],
