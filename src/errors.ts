@@ -7,6 +7,7 @@ export const errorCodes = [
   'NOT_CONFIGURED', // no server was configured at all
   'CONFIRMATION_REQUIRED', // a destructive command without a terminal and without --yes, or a wrong answer
   'NAME_INVALID', // a tenant's name, slug or database name is empty, reserved or too long
+  'DOMAIN_INVALID', // what was given as a domain is none
   'INPUT_INVALID', // rows of a file with tenants are wrong; the message lists them by line
   'ENCRYPTION_KEY_MISSING', // an operation needs the encryption key and none was given
   'ENCRYPTION_KEY_INVALID', // a key is malformed, readable by others, or not the one a value was sealed with
@@ -20,9 +21,11 @@ export const errorCodes = [
   'MIGRATION_NOT_FOUND', // no migration of that name
   'SEED_NOT_FOUND', // no seed file of that name
   'JOB_NOT_FOUND', // no background job of that id
+  'DOMAIN_NOT_FOUND', // no tenant has that domain
   'RUN_NOT_FOUND', // no fleet run of that id
   // conflicts
   'TENANT_EXISTS', // a tenant of that slug is there already
+  'DOMAIN_EXISTS', // the domain is another tenant's
   'DATABASE_EXISTS', // a database of that name is there and is not provably this tenant's
   'ROLE_EXISTS', // a role of that name is there and is not provably this tenant's
   'TENANT_NOT_READY', // the tenant is still being made

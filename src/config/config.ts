@@ -1,9 +1,11 @@
 import { resolve } from 'node:path'
+import type { Knex } from 'knex'
 import { TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
 import type { SslMode } from '../postgres/address.ts'
 import type { RoleModel } from '../registry/roles.ts'
 import type { EncryptionProvider } from '../secrets/provider.ts'
+import type { Tenant } from '../registry/tenant.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { validateConfig } from './validate.ts'
 
@@ -94,8 +96,15 @@ export interface TenancyConfig {
     | {
         /** How many tenants a fleet command works on at once. Default: what the servers have connections for. */
         concurrency?: number | undefined
+        /** The same on any one server. Default: what `concurrency` allows. */
+        concurrencyPerServer?: number | undefined
         /** Failed tenants, as a number or as `'10%'`, after which no further tenant is begun. */
         maxFailures?: number | string | undefined
+        /**
+         * Called after each tenant of the canary group was migrated, with a knex on its own login; throwing fails the
+         * tenant, and the others are not begun. Default: nothing is called.
+         */
+        verify?: ((tenant: Tenant, knex: Knex) => unknown) | undefined
       }
     | undefined
   connections?:
@@ -181,7 +190,12 @@ export interface ResolvedConfig {
   naming: { prefix: string; database?: (tenant: TenantIdentity) => string; reserved: string[] }
   /** `connectionLimit` -1: none. */
   database: { extensions: string[]; connectionLimit: number }
-  fleet: { concurrency: number | null; maxFailures: string | number | null }
+  fleet: {
+    concurrency: number | null
+    concurrencyPerServer: number | null
+    maxFailures: string | number | null
+    verify?: (tenant: Tenant, knex: Knex) => unknown
+  }
   connections: {
     max: number
     perTenant: number

@@ -100,6 +100,13 @@ export const configSchema = v.object(
     }),
     fleet: group({
       concurrency: count,
+      concurrencyPerServer: count,
+      verify: v.optional(
+        v.custom<NonNullable<NonNullable<TenancyConfig['fleet']>['verify']>>(
+          value => typeof value === 'function',
+          'a function of a tenant and a knex on its database',
+        ),
+      ),
       maxFailures: v.optional(
         v.union([atLeast(0, failures), text(failures, /^(?:\d{1,6}|(?:100|\d{1,2})(?:\.\d+)?%)$/)], failures),
       ),
@@ -109,6 +116,8 @@ export const configSchema = v.object(
       perTenant: count,
       idleTimeout: v.optional(duration),
       acquireTimeout: v.optional(duration),
+      registryTtl: v.optional(duration),
+      via: v.optional(pooler),
     }),
     drop: group({
       backup: v.optional(v.object({ directory: text('the path of a folder') }, 'an object with directory')),
@@ -116,8 +125,6 @@ export const configSchema = v.object(
       retain: v.optional(v.custom<Duration>(value => parseRetention(value) !== null, retentionExpected)),
     }),
     tools: group({ directory: folder }),
-      registryTtl: v.optional(duration),
-      via: v.optional(pooler),
     onEvent: v.optional(
       v.custom<NonNullable<TenancyConfig['onEvent']>>(value => typeof value === 'function', 'a function'),
     ),

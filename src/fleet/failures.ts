@@ -3,28 +3,30 @@ import type { FailureGroup, TenantOutcome } from './result.ts'
 const named = 5
 
 /** Puts together what failed for the same reason, most frequent first, then by name of the first tenant. */
-export function groupFailures(outcomes: Iterable<TenantOutcome>): FailureGroup[] {
+export function groupFailures<T extends Pick<TenantOutcome, 'tenant' | 'error'>>(
+  outcomes: Iterable<T>,
+  onMember?: (group: FailureGroup, outcome: T) => void,
+): FailureGroup[] {
   const groups = new Map<string, FailureGroup>()
-  for (const { tenant, status, error } of outcomes) {
-    if (status !== 'failed' || !error) continue
+  for (const outcome of outcomes) {
+    const { tenant, error } = outcome
+    if (!error) continue
     const { code, sqlstate, migration, line } = error
     const message = withoutTenant(error.message, tenant)
     const key = JSON.stringify([code, sqlstate, migration, line, message])
-    const group = groups.get(key)
-    if (group) {
-      group.count += 1
-      if (group.tenants.length < named) group.tenants.push(tenant)
-      continue
-    }
-    groups.set(key, {
-      count: 1,
+    const group = groups.get(key) ?? {
+      count: 0,
       code,
       message,
       ...(sqlstate === undefined ? {} : { sqlstate }),
       ...(migration === undefined ? {} : { migration }),
       ...(line === undefined ? {} : { line }),
-      tenants: [tenant],
-    })
+      tenants: [],
+    }
+    groups.set(key, group)
+    group.count += 1
+    if (group.tenants.length < named) group.tenants.push(tenant)
+    onMember?.(group, outcome)
   }
   return [...groups.values()].sort((a, b) => b.count - a.count)
 }

@@ -62,7 +62,7 @@ export async function runFleet<T>(run: FleetRun<T>): Promise<FleetResult> {
   if (run.settled && run.settled.length > 0) tenants.sort((a, b) => (a.tenant < b.tenant ? -1 : 1))
   const counts = { up_to_date: 0, failed: 0, skipped: 0 }
   for (const { status } of tenants) if (status in counts) counts[status as keyof typeof counts] += 1
-  const failures = groupFailures(tenants)
+  const failures = groupFailures(tenants.filter(({ status }) => status === 'failed'))
   return {
     command: run.command,
     total: tenants.length,

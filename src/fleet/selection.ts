@@ -1,7 +1,9 @@
 import type { Labels, TenantStatus } from '../registry/tenant.ts'
 
-/** Which tenants: those named, or all, or those that match every given filter. */
-export type Selection = { tenants: readonly string[] } | { all: true } | TenantFilter
+/**
+ * Which tenants: those named, or all, or those that failed in a recorded run, or those that match every given filter.
+ */
+export type Selection = { tenants: readonly string[] } | { all: true } | { failedOf: string } | TenantFilter
 
 export interface TenantFilter {
   labels?: Labels

@@ -14,20 +14,40 @@ export function planUp(
   return migrations.slice(0, until).filter(migration => !done.has(migration.name))
 }
 
-export type RollbackTarget = { to: string } | { steps: number }
+/** `names`: exactly these, as far as they are applied. */
+export type RollbackTarget = { to: string } | { steps: number } | { names: readonly string[] }
 
-/** Applied migrations to undo, last applied first: `steps` of them, or all that came after `to` (which stays). */
+/** Applied migrations to undo, last applied first: `steps` of them, those named, or all that came after `to`. */
 export function planDown(
   migrations: readonly Migration[],
   applied: readonly AppliedMigration[],
   target: RollbackTarget,
 ): Migration[] {
   const newestFirst = applied.map(each => each.name).reverse()
-  const names = 'steps' in target ? newestFirst.slice(0, target.steps) : namesAfter(newestFirst, migrations, target.to)
+  const names = namesToUndo(newestFirst, migrations, target)
   return names.map(name => {
     const migration = migrations.find(each => each.name === name)
     if (!migration) throw missing([name])
     return migration
+  })
+}
+
+function namesToUndo(newestFirst: string[], migrations: readonly Migration[], target: RollbackTarget): string[] {
+  if ('steps' in target) return newestFirst.slice(0, target.steps)
+  if ('to' in target) return namesAfter(newestFirst, migrations, target.to)
+  const wanted = newestFirst.filter(name => target.names.includes(name))
+  const newer = newestFirst
+    .slice(0, newestFirst.indexOf(wanted.at(-1) ?? '') + 1)
+    .filter(name => !wanted.includes(name))
+  if (newer.length > 0) throw cameAfter(newer)
+  return wanted
+}
+
+/** Undoing what others were built on would leave them in the air. */
+export function cameAfter(newer: readonly string[], tenants = ''): TenancyError {
+  const list = newer.slice(0, 5).join(', ') + (newer.length > 5 ? ` and ${newer.length - 5} more` : '')
+  return new TenancyError('MIGRATION_OUT_OF_ORDER', `newer migrations came after${tenants}: ${list}`, {
+    hint: 'roll these back first, or name the tenants that have none of them',
   })
 }
 

@@ -21,3 +21,14 @@ export async function adminFacts(client: Client): Promise<AdminFacts> {
   )
   return facts as AdminFacts
 }
+
+/** Connections that a plain role may still take: without the reserved ones and those in use. */
+export const spareConnectionsText = `SELECT pg_catalog.current_setting('max_connections')::int
+    - pg_catalog.current_setting('superuser_reserved_connections')::int
+    - COALESCE(pg_catalog.current_setting('reserved_connections', true)::int, 0)
+    - (SELECT count(*)::int FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend') AS spare`
+
+export async function spareConnections(client: Client): Promise<number> {
+  const [row] = await query<{ spare: number }>(client, 'counting connections', spareConnectionsText)
+  return row?.spare ?? 0
+}

@@ -40,6 +40,8 @@ export interface RunOptions {
   /** Cancels running statements; what is done by then stands in the journal. */
   signal?: AbortSignal | undefined
   onEvent?: Listener | undefined
+  /** @internal Id of the fleet run that this is part of. */
+  run?: string | undefined
 }
 
 export type CreatedTenant = Tenant & { created: boolean }

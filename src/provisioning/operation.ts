@@ -13,6 +13,8 @@ export interface OperationOptions {
   onEvent?: Listener | undefined
   parameters?: object
   force?: boolean
+  /** Id of the fleet run that this is part of. */
+  run?: string | undefined
   /** How the tenant's row is read anew. Default: by its id, among the tenants that are not dropped. */
   find?: (id: string) => Promise<Tenant | undefined>
   /** Nothing is left to do, and nothing is written into the journal: asked under the lock. */
@@ -44,7 +46,7 @@ export async function runOperation(
     // An earlier operation that was cut off must find its end in the journal, so then a new one begins all the same.
     const settled = options.isDone && (await options.isDone(found)) && !(await parts.journal.running(current.id))
     if (settled) return { ...current, changed: false }
-    const operationId = await parts.journal.begin(kind, current, options.parameters)
+    const operationId = await parts.journal.begin(kind, current, options.parameters, options.run)
     const startedAt = performance.now()
     notify(onEvent, { event: 'operation_started', tenant: current.slug, operation: kind, operationId })
     try {

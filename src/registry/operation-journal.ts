@@ -1,6 +1,7 @@
 import { hostname, userInfo } from 'node:os'
 import { v4 as uuid } from 'uuid'
 import { asTenancyError } from '../errors.ts'
+import { Batch } from './batch.ts'
 import type { RegistryConnection, RegistryQuery } from './connection.ts'
 import type { Operation, OperationKind, OperationStatus, OperationStep } from './operation.ts'
 import type { Tenant } from './tenant.ts'
@@ -25,41 +26,35 @@ export interface RunningOperation {
 
 /** Writes down what is about to be done to a tenant before it is done, and what came of it. */
 export class OperationJournal {
-  constructor(private readonly registry: RegistryConnection) {}
+  readonly #begins: Batch<NewOperation>
+  readonly #steps: Batch<StepChange>
+
+  constructor(private readonly registry: RegistryConnection) {
+    this.#begins = new Batch(items => this.#writeBegins(items))
+    this.#steps = new Batch(items => this.#writeSteps(items))
+  }
 
   /**
    * Begins an operation. The caller holds the lock that operations of this kind take, so that one of them which still
-   * counts as running was cut off: it is marked as interrupted.
+   * counts as running was cut off: it is marked as interrupted. `run`: the fleet command that it is part of.
    */
-  async begin(kind: OperationKind, tenant: Pick<Tenant, 'id' | 'slug'>, parameters: object = {}): Promise<string> {
+  async begin(
+    kind: OperationKind,
+    tenant: Pick<Tenant, 'id' | 'slug'>,
+    parameters: object = {},
+    run?: string,
+  ): Promise<string> {
     const id = uuid()
-    await this.registry.query(
-      'beginning an operation',
-      `WITH cut_off AS (
-         UPDATE tenantctl.operations SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
-          WHERE tenant_uuid = $3 AND status = 'running' AND (kind = ANY($8::text[])) = ($2 = ANY($8::text[])))
-       INSERT INTO tenantctl.operations (id, kind, tenant_uuid, tenant_slug, actor, pid, parameters)
-       VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-      [id, kind, tenant.id, tenant.slug, actor(), process.pid, JSON.stringify(parameters), databaseKinds],
-    )
+    await this.#begins.add({ id, kind, tenant: tenant.id, slug: tenant.slug, parameters, run: run ?? null })
     return id
   }
 
   async stepStarted(operationId: string, position: number, name: string): Promise<void> {
-    await this.registry.query(
-      'beginning a step',
-      `INSERT INTO tenantctl.operation_steps (operation_id, position, name, status) VALUES ($1, $2, $3, 'started')`,
-      [operationId, position, name],
-    )
+    await this.#steps.add({ operation: operationId, position, name, status: 'started' })
   }
 
   async stepFinished(operationId: string, position: number, status: OperationStep['status']): Promise<void> {
-    await this.registry.query(
-      'finishing a step',
-      `UPDATE tenantctl.operation_steps SET status = $3, finished_at = pg_catalog.clock_timestamp()
-        WHERE operation_id = $1 AND position = $2`,
-      [operationId, position, status],
-    )
+    await this.#steps.add({ operation: operationId, position, name: null, status })
   }
 
   /** Adds to what recovery must know about a step. */
@@ -80,6 +75,35 @@ export class OperationJournal {
       [tenantId, step],
     )
     return Object.assign({}, ...rows.map(row => row.detail))
+  }
+
+  async #writeBegins(items: readonly NewOperation[]): Promise<void> {
+    await this.registry.query(
+      'beginning an operation',
+      `WITH new AS (
+         SELECT * FROM pg_catalog.jsonb_to_recordset($1::jsonb)
+           AS n(id uuid, kind text, tenant uuid, slug text, parameters jsonb, run text)),
+       cut_off AS (
+         UPDATE tenantctl.operations o SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
+           FROM new WHERE o.tenant_uuid = new.tenant AND o.status = 'running'
+            AND (o.kind = ANY($2::text[])) = (new.kind = ANY($2::text[])))
+       INSERT INTO tenantctl.operations (id, kind, tenant_uuid, tenant_slug, actor, pid, parameters, run_id)
+       SELECT id, kind, tenant, slug, $3, $4, parameters, run FROM new`,
+      [JSON.stringify(items), databaseKinds, actor(), process.pid],
+    )
+  }
+
+  /** Each operation is at one step at a time, so that no two changes in a batch are of the same step. */
+  async #writeSteps(items: readonly StepChange[]): Promise<void> {
+    await this.registry.query(
+      'recording a step',
+      `INSERT INTO tenantctl.operation_steps (operation_id, position, name, status)
+       SELECT operation, position, COALESCE(name, ''), status FROM pg_catalog.jsonb_to_recordset($1::jsonb)
+           AS c(operation uuid, position smallint, name text, status text)
+       ON CONFLICT (operation_id, position) DO UPDATE
+         SET status = EXCLUDED.status, finished_at = pg_catalog.clock_timestamp()`,
+      [JSON.stringify(items)],
+    )
   }
 
   async finish(operationId: string): Promise<void> {
@@ -132,6 +156,23 @@ export class OperationJournal {
     )
     return rows.map(toOperation)
   }
+}
+
+interface NewOperation {
+  id: string
+  kind: OperationKind
+  tenant: string
+  slug: string
+  parameters: object
+  run: string | null
+}
+
+interface StepChange {
+  operation: string
+  position: number
+  /** Of a step that begins. */
+  name: string | null
+  status: OperationStep['status']
 }
 
 const finishText = `UPDATE tenantctl.operations SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp()

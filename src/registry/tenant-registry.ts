@@ -7,6 +7,7 @@ import type { Secret } from '../secrets/secret.ts'
 import type { RegistryConnection } from './connection.ts'
 import { finishIn } from './operation-journal.ts'
 import { rolesOf } from './roles.ts'
+import { selectionCondition } from './selection-sql.ts'
 import type { Labels, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
 import { passwordContext } from './tenant-passwords.ts'
 import { fromTenants, type TenantRow, tenantColumns, toTenant, uuidPattern } from './tenant-row.ts'
@@ -98,16 +99,14 @@ export class TenantRegistry {
 
   /** The tenants of a selection, by slug; one that is named and not there throws `TENANT_NOT_FOUND`. */
   async select(selection: Selection): Promise<TenantVersion[]> {
-    if (!('tenants' in selection)) return this.list('all' in selection ? {} : selection)
-    const wanted = [...new Set(selection.tenants)]
+    const { text, values } = selectionCondition(selection)
     const rows = await this.registry.query<TenantRow>(
       'selecting tenants',
-      `SELECT ${tenantColumns}, t.migrations_hash ${fromTenants}
-        WHERE ${live} AND (t.slug = ANY($1::text[]) OR t.uuid = ANY($2::uuid[])) ORDER BY t.slug`,
-      [wanted, wanted.filter(each => uuidPattern.test(each))],
+      `SELECT ${tenantColumns}, t.migrations_hash ${fromTenants} WHERE ${text} ORDER BY t.slug`,
+      values,
     )
     const found = rows.map(row => ({ ...toTenant(row), migrationsHash: row.migrations_hash ?? null }))
-    for (const each of wanted) {
+    for (const each of 'tenants' in selection ? new Set(selection.tenants) : []) {
       if (!found.some(tenant => tenant.slug === each || tenant.id === each.toLowerCase())) await this.get(each)
     }
     return found
@@ -246,7 +245,7 @@ export class TenantRegistry {
       'recording the schema version',
       `WITH finished AS (
          UPDATE tenantctl.operations SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp()
-          WHERE id = $4::uuid AND status = 'running')
+          WHERE id = $4::uuid AND status IN ('running', 'interrupted'))
        UPDATE tenantctl.tenants SET schema_version = $2, migrations_hash = $3, updated_at = pg_catalog.now()
         WHERE uuid = $1 AND (schema_version, migrations_hash) IS DISTINCT FROM ($2::text, $3::text)`,
       [id, version.name, version.hash, operationId ?? null],

@@ -37,10 +37,10 @@ export class TenantDrift {
     const parts = await this.parts.get()
     const tenants = await parts.registry.select(selection)
     const seen = new Map<string, string[]>()
-    const result = await runOverTenants(parts, 'drift', tenants, options, async tenant => {
+    const result = await runOverTenants(parts, 'drift', tenants, options, async (tenant, visit) => {
       const skipped = unlessActive(tenant, selection)
       if (skipped) return skipped
-      const fingerprint = await asTenant(parts, tenant, options, client => noteFingerprint(parts, tenant, client))
+      const fingerprint = await asTenant(parts, tenant, visit, client => noteFingerprint(parts, tenant, client))
       seen.set(fingerprint, [...(seen.get(fingerprint) ?? []), tenant.slug])
       return { status: 'checked' }
     })

@@ -1,56 +1,169 @@
-import { isTenancyError, TenancyError } from '../errors.ts'
-import type { FleetCommand, Listener } from '../events.ts'
+import { asTenancyError, type ErrorReport, isTenancyError, TenancyError } from '../errors.ts'
+import { type FleetCommand, type Listener, notify } from '../events.ts'
 import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
 import type { RolloutOptions } from '../fleet/rollout.ts'
-import { runFleet } from '../fleet/run-fleet.ts'
+import { type FleetRunOptions, runFleet, type Visit } from '../fleet/run-fleet.ts'
 import type { Selection } from '../fleet/selection.ts'
 import { bookkeepingTimeoutMs } from '../migrations/migrate.ts'
-import { type Client, withClient } from '../postgres/connect.ts'
+import { type Client, withAdmin, withClient } from '../postgres/connect.ts'
+import { spareConnections } from '../postgres/server.ts'
 import { classOf } from '../postgres/sqlstate.ts'
+import type { LoadedTenant, Visited } from '../registry/fleet-registry.ts'
 import type { OperationKind } from '../registry/operation.ts'
+import { defaultServer } from '../registry/servers.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import { readDuration } from './durations.ts'
 import type { Parts } from './parts.ts'
+import { TenantLoader } from './tenant-loader.ts'
 
-export interface FleetOptions extends RolloutOptions {
+export interface FleetOptions extends Omit<RolloutOptions, 'timeoutMs' | 'runTimeoutMs' | 'bakeMs'> {
+  /** How long one tenant may take: milliseconds or `'5m'`. Default: as long as it wants. */
+  timeout?: string | number | undefined
+  /** How long the whole run may take; then statements are cancelled and the rest is skipped. Default: no limit. */
+  runTimeout?: string | number | undefined
+  /** How long to wait between the canary group and the others. Default: not at all. */
+  bake?: string | number | undefined
+  /** Begins no further tenant; those at work end as they end. */
+  drain?: AbortSignal | undefined
   /** Cancels running statements and begins no further tenant. */
   signal?: AbortSignal | undefined
   onEvent?: Listener | undefined
 }
 
-export type Work<T> = (item: T) => Promise<Omit<TenantOutcome, 'tenant' | 'durationMs'>>
+/** What the work on one tenant gets to know. */
+export interface TenantVisit extends Visit {
+  /** The run in the ledger; undefined for commands that change nothing. */
+  run: string | undefined
+}
 
-/** `runFleet` with what the configuration says where the options say nothing. */
-export function runOverTenants<T extends { slug: string }>(
+export type Work<T> = (item: T, visit: TenantVisit) => Promise<Omit<TenantOutcome, 'tenant' | 'durationMs'>>
+
+export interface FleetDetails {
+  /** For the ledger: what decides what is done. Never a secret. */
+  parameters?: object
+  /** Whether the ledger is told at all. Default: true, but for commands that change nothing. */
+  recorded?: boolean
+  /** Outcomes of tenants that need no visit. */
+  settled?: readonly TenantOutcome[]
+  hasWorked?: (error: ErrorReport) => boolean
+}
+
+/** These leave nothing behind that a ledger would have to tell. */
+const unrecorded: readonly FleetCommand[] = ['status', 'drift']
+/** These work as the tenant alone; others hold an admin's session beside the tenant's. */
+const asTenantAlone: readonly FleetCommand[] = ['migrate', 'rollback', 'seed', 'status', 'drift', 'baseline']
+/** Connections that a run leaves to everybody else. */
+const spared = 3
+
+/** `runFleet` with what the configuration says where the options say nothing, written into the ledger of runs. */
+export async function runOverTenants<T extends { slug?: string | undefined; id?: string; server?: string | undefined }>(
   parts: Parts,
   command: FleetCommand,
   items: readonly T[],
   options: FleetOptions,
   work: Work<T>,
+  details: FleetDetails = {},
 ): Promise<FleetResult> {
-  const { fleet, onEvent } = parts.config
-  return runFleet({
-    command,
-    items,
-    slugOf: item => item.slug,
-    work,
-    classify: classOf,
-    options: {
-      ...options,
-      concurrency: options.concurrency ?? fleet.concurrency ?? undefined,
-      maxFailures: options.maxFailures ?? fleet.maxFailures ?? undefined,
-      onEvent: options.onEvent ?? onEvent,
-    },
+  const { settled = [], parameters = {} } = details
+  const total = items.length + settled.length
+  const fleet = fleetOptions(parts, options)
+  const recorded = total > 0 && (details.recorded ?? !unrecorded.includes(command))
+  const entry = { command, parameters, total, upToDate: settled.length }
+  const open = recorded && items.length > 0 ? await parts.ledger.begin(entry) : undefined
+  const run = open?.id ?? (recorded ? await parts.ledger.note(entry) : undefined)
+  const capacity = async (server: string) => {
+    const free = (await spare(parts, server)) - spared
+    return asTenantAlone.includes(command) ? free : Math.floor(free / 2)
+  }
+  let result: FleetResult
+  try {
+    result = await runFleet<T>({
+      ...{ command, run, items, settled, options: fleet },
+      slugOf: item => item.slug ?? '',
+      serverOf: item => item.server ?? defaultServer,
+      work: (item, visit) => work(item, { ...visit, run }),
+      classify: classOf,
+      hasWorked: details.hasWorked,
+      capacity: server => capacity(server).catch(() => undefined),
+      onOutcome: (item, outcome, errorClass) => {
+        if (outcome.status !== 'up_to_date') open?.record(item.id, outcome, errorClass)
+      },
+    })
+  } catch (error) {
+    await open?.abandon().catch(() => undefined)
+    throw error
+  }
+  await open?.finish(result, options.signal?.aborted === true || options.drain?.aborted === true).catch(error => {
+    const message = `the end of run ${run} could not be recorded: ${asTenancyError(error).message}`
+    notify(fleet.onEvent, { event: 'notice', message })
   })
+  return result
 }
+
+function fleetOptions(parts: Parts, options: FleetOptions): FleetRunOptions {
+  const { fleet, onEvent } = parts.config
+  const { timeout, runTimeout, bake, ...rest } = options
+  return {
+    ...rest,
+    timeoutMs: readDuration('timeout', timeout),
+    runTimeoutMs: readDuration('runTimeout', runTimeout),
+    bakeMs: readDuration('bake', bake),
+    concurrency: options.concurrency ?? fleet.concurrency ?? undefined,
+    concurrencyPerServer: options.concurrencyPerServer ?? fleet.concurrencyPerServer ?? undefined,
+    maxFailures: options.maxFailures ?? fleet.maxFailures ?? undefined,
+    onEvent: options.onEvent ?? onEvent,
+  }
+}
+
+/** The registry's own server is asked over the connection that is open anyway. */
+async function spare(parts: Parts, server: string): Promise<number> {
+  if (server === defaultServer) return parts.fleet.spareConnections()
+  return withAdmin(parts.servers.admin(server), {}, spareConnections)
+}
+
+/** The tenants of a selection that have to be visited, and the others' outcomes. */
+export interface SurveyedFleet {
+  items: readonly Visited[]
+  settled: TenantOutcome[]
+  loader: TenantLoader
+}
+
+/**
+ * Looks over a selection: active tenants whose applied migrations have one of these hashes need no visit. Throws
+ * `TENANT_NOT_FOUND` for a tenant that is named and not there, `RUN_NOT_FOUND` for a run.
+ */
+export async function surveyTenants(
+  parts: Parts,
+  selection: Selection,
+  hashes: readonly string[] = [],
+): Promise<SurveyedFleet> {
+  const known = 'failedOf' in selection ? { failedOf: (await parts.ledger.get(selection.failedOf)).id } : selection
+  const survey = await parts.fleet.survey(known, hashes)
+  const settled = survey.current.flatMap(({ version, slugs }) =>
+    slugs.map((tenant): TenantOutcome => ({ tenant, status: 'up_to_date', from: version, to: version, applied: none })),
+  )
+  if ('tenants' in selection) {
+    const found = new Set([...settled.map(each => each.tenant), ...survey.others.flatMap(({ id, slug }) => [id, slug])])
+    for (const each of new Set(selection.tenants)) {
+      if (!found.has(each) && !found.has(each.toLowerCase())) await parts.registry.get(each)
+    }
+  }
+  return { items: survey.others, settled, loader: new TenantLoader(parts.fleet, survey.others) }
+}
+
+/** One for thousands of outcomes. */
+const none: string[] = []
 
 /** A connection as the tenant itself: whatever code it has planted in its database runs with its own rights. */
 export async function asTenant<T>(
   parts: Parts,
-  tenant: Tenant,
+  tenant: Tenant | LoadedTenant,
   options: { lockTimeoutMs?: number; signal?: AbortSignal | undefined },
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant, 'migrator'))
+  const credentials =
+    'sealed' in tenant ? parts.fleet.credentials(tenant, 'migrator') : parts.registry.credentials(tenant, 'migrator')
+  const address = parts.servers.tenant(tenant, await credentials)
   const settings = {
     lock_timeout: options.lockTimeoutMs ?? parts.config.migrations.lockTimeoutMs,
     statement_timeout: bookkeepingTimeoutMs,
@@ -64,12 +177,13 @@ export async function journaled<T>(
   parts: Parts,
   kind: OperationKind,
   tenant: Tenant,
+  run: string | undefined,
   work: (begin: (parameters: object) => Promise<string>) => Promise<T>,
 ): Promise<T> {
   let operationId: string | undefined
   try {
     return await work(async parameters => {
-      operationId = await parts.journal.begin(kind, tenant, parameters)
+      operationId = await parts.journal.begin(kind, tenant, parameters, run)
       return operationId
     })
   } catch (error) {

@@ -9,7 +9,7 @@ import { rotatePassword } from '../provisioning/rotate-password.ts'
 import { resumeTenant, suspendTenant } from '../provisioning/suspend.ts'
 import type { RetainedTenant } from '../registry/retained-tenants.ts'
 import type { Tenant } from '../registry/tenant.ts'
-import { type FleetOptions, runOverTenants } from './fleet.ts'
+import { type FleetOptions, runOverTenants, type Work } from './fleet.ts'
 import type { Parts } from './parts.ts'
 
 export interface ConfirmedOptions extends FleetOptions {
@@ -69,7 +69,7 @@ export async function rotatePasswords(
 const defaultMax = 10
 
 export async function purgeTenants(parts: Parts, options: PurgeOptions): Promise<FleetResult> {
-  const { max = defaultMax, dryRun = false, onEvent = parts.config.onEvent, signal } = options
+  const { max = defaultMax, dryRun = false, onEvent = parts.config.onEvent } = options
   if (!Number.isInteger(max) || max < 1) throw new TenancyError('USAGE', 'max: expected a whole number from 1 on')
   const expired = (await parts.retained.list()).filter(tenant => tenant.expired)
   if (!dryRun && expired.length > max) {
@@ -77,11 +77,12 @@ export async function purgeTenants(parts: Parts, options: PurgeOptions): Promise
       hint: `nothing was removed: look at them with "tenantctl purge --dry-run", then say --max ${expired.length}`,
     })
   }
-  return runOverTenants(parts, 'purge', expired, options, async tenant => {
+  const work: Work<RetainedTenant> = async (tenant, { signal, run }) => {
     if (dryRun) return { id: tenant.id, status: 'skipped', reason: `would be removed: ${told(tenant)}` }
-    const purged = await purgeTenant(parts, tenant, { signal, onEvent })
+    const purged = await purgeTenant(parts, tenant, { signal, run, onEvent })
     return { id: tenant.id, status: purged ? 'purged' : 'up_to_date', ...(purged ? { reason: told(tenant) } : {}) }
-  })
+  }
+  return runOverTenants(parts, 'purge', expired, options, work, { recorded: !dryRun })
 }
 
 /** The selection may have come to match others since somebody agreed to it. */
@@ -103,10 +104,17 @@ async function change(
   options: ConfirmedOptions,
   work: (tenant: Tenant, run: RunOptions) => Promise<ChangedStatus | false>,
 ): Promise<FleetResult> {
-  const { onEvent = parts.config.onEvent, signal } = options
+  const { onEvent = parts.config.onEvent } = options
   const tenants = await parts.registry.select(selection)
   refuseOtherCount(options.expect, tenants, 'nothing was changed')
-  return runOverTenants(parts, command, tenants, options, async (tenant): Promise<Pick<TenantOutcome, 'status'>> => {
-    return { status: (await work(tenant, { signal, onEvent })) || 'up_to_date' }
-  })
+  return runOverTenants(
+    parts,
+    command,
+    tenants,
+    options,
+    async (tenant, visit): Promise<Pick<TenantOutcome, 'status'>> => {
+      return { status: (await work(tenant, { signal: visit.signal, run: visit.run, onEvent })) || 'up_to_date' }
+    },
+    { parameters: { selection } },
+  )
 }

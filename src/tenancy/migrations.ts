@@ -1,18 +1,26 @@
-import { parseDuration } from '../config/duration.ts'
 import { TenancyError } from '../errors.ts'
-import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
+import type { FleetResult } from '../fleet/result.ts'
 import type { Selection } from '../fleet/selection.ts'
 import { type LintFinding, lintMigrations } from '../lint/lint.ts'
-import { MigrationHistory } from '../migrations/history.ts'
-import { migrateDatabase } from '../migrations/migrate.ts'
-import { planUp, type RollbackTarget } from '../migrations/plan.ts'
+import type { RollbackTarget } from '../migrations/plan.ts'
 import { findMigration, type Migration, readMigrations } from '../migrations/source.ts'
 import { versionOf } from '../migrations/version.ts'
-import { historySchema } from '../registry/roles.ts'
-import type { Tenant } from '../registry/tenant.ts'
-import type { TenantVersion } from '../registry/tenant-registry.ts'
-import { asTenant, type FleetOptions, journaled, runOverTenants, unlessActive } from './fleet.ts'
+import type { LoadedTenant, Visited } from '../registry/fleet-registry.ts'
+import { readDuration } from './durations.ts'
+import {
+  type FleetOptions,
+  runOverTenants,
+  type SurveyedFleet,
+  surveyTenants,
+  type TenantVisit,
+  unlessActive,
+} from './fleet.ts'
+import { KnownFiles } from './known-files.ts'
+import { type MigrationRun, migrateTenant, type Outcome, readStatus } from './migrate-tenant.ts'
 import type { LazyParts, Parts } from './parts.ts'
+import { type PendingPlan, type PlanFile, type PlanOptions, planFile, planFleet, refuseStale } from './plan.ts'
+import { changesOf, selectionOf } from './recorded-run.ts'
+import { type FleetSummary, summarize } from './summary.ts'
 
 export interface MigrateOptions extends FleetOptions {
   /** Up to and including this migration, with or without extension. Default: all. */
@@ -25,18 +33,17 @@ export interface MigrateOptions extends FleetOptions {
   verify?: boolean | undefined
   /** Refuse to begin when a file that was not applied anywhere yet is dangerous on live tables. Default: false. */
   strict?: boolean | undefined
+  /** Do what was planned, and refuse when files or tenants are not what they were. The selection is the plan's. */
+  plan?: PlanFile | undefined
+  /** Take up a recorded run that was interrupted or failed: its selection and its target. */
+  resume?: string | undefined
   /** Go on although a file has changed since it was applied somewhere. Default: false. */
   allowChanged?: boolean | undefined
 }
 
-export interface PendingPlan {
-  tenant: string
-  from: string | null
-  pending: { name: string; sql: string | null }[]
-}
-
-/** So long a second run waits for a tenant that a first one is migrating. */
-const waitMs = 300_000
+/** How far back: to a migration that stays, by so many steps, or by exactly what a recorded run did. */
+export type RollbackOptions = Omit<MigrateOptions, 'to' | 'plan' | 'resume'> &
+  ({ to: string } | { steps: number } | { run: string })
 
 /** The tenants' schemas. */
 export class TenantMigrations {
@@ -53,191 +60,179 @@ export class TenantMigrations {
     return lintMigrations(await newMigrations(parts))
   }
 
-  /** Applies pending migrations. Returns also when tenants failed; throws when the run itself cannot go. */
-  async run(selection: Selection, options: MigrateOptions = {}): Promise<FleetResult> {
+  /**
+   * Applies pending migrations. Returns also when tenants failed; throws when the run itself cannot go. The selection
+   * is left out with `plan` and `resume`, which have their own.
+   */
+  async run(selection: Selection | null, options: MigrateOptions = {}): Promise<FleetResult> {
     const parts = await this.parts.get()
     const migrations = await parts.migrations()
-    if (options.to !== undefined) findMigration(migrations, options.to)
-    const allow = { replace: options.allowChanged ?? false }
-    if (!allow.replace) await refuseChanged(parts, migrations)
+    const wanted = await this.#wanted(parts, selection, options)
+    if (wanted.to !== undefined) findMigration(migrations, wanted.to)
     if (options.strict) await refuseDangerous(parts)
-    const newest = versionOf(migrations.map(migration => migration.name)).hash
-    const limits = readLimits(parts, options)
-    const tenants = await parts.registry.select(selection)
-    return runOverTenants(parts, 'migrate', tenants, options, async tenant => {
-      const skipped = unlessActive(tenant, selection)
-      if (skipped) return skipped
-      if (!options.verify && options.to === undefined && tenant.migrationsHash === newest) return upToDate(tenant)
-      return migrateTenant(parts, tenant, migrations, { ...options, ...limits, allow })
-    })
+    const hashes = options.verify ? [] : hashesFrom(migrations, wanted.to)
+    const check = options.plan && (await refuseStale(parts, options.plan, migrations))
+    const [files, fleet] = await Promise.all([
+      KnownFiles.read(parts.registry, migrations, options),
+      surveyTenants(parts, wanted.selection, hashes),
+    ])
+    const run: MigrationRun = {
+      ...readLimits(parts, options),
+      files,
+      to: wanted.to,
+      onEvent: onEventOf(parts, options),
+    }
+    return runOverTenants(
+      parts,
+      'migrate',
+      fleet.items,
+      options,
+      visitor(fleet, wanted.selection, async (tenant, visit) => {
+        // Another run may have been here since the survey.
+        if (tenant.migrationsHash !== null && hashes.includes(tenant.migrationsHash)) return upToDate(tenant)
+        return migrateTenant(parts, tenant, check ? { ...run, check: check(tenant) } : run, visit)
+      }),
+      { parameters: wanted.parameters, settled: fleet.settled, hasWorked: error => files.hasWorked(error) },
+    )
   }
 
-  /** What `run` would do, without doing it. */
-  async plan(selection: Selection, options: Pick<MigrateOptions, 'to' | 'signal'> = {}): Promise<PendingPlan[]> {
-    const parts = await this.parts.get()
-    const migrations = await parts.migrations()
-    const plans: PendingPlan[] = []
-    for (const tenant of await parts.registry.select(selection)) {
-      const applied = await asTenant(parts, tenant, options, client =>
-        new MigrationHistory(client, historySchema(tenant)).read(),
-      )
-      const pending = planUp(migrations, applied, options.to)
-      plans.push({
-        tenant: tenant.slug,
-        from: applied.at(-1)?.name ?? null,
-        pending: pending.map(({ name, sql }) => ({ name, sql: sql?.up.text.trim() ?? null })),
-      })
-    }
-    return plans
+  /** What `run` would do, without doing it: from the registry, and by asking the databases it knows too little of. */
+  async plan(selection: Selection, options: PlanOptions = {}): Promise<PendingPlan[]> {
+    return planFleet(await this.parts.get(), selection, options)
   }
 
-  /** Runs `down` in reverse: so many steps, or back to a migration that stays applied. */
-  async rollback(selection: Selection, options: Omit<MigrateOptions, 'to'> & RollbackTarget): Promise<FleetResult> {
+  /** The same as a file that can be reviewed, for `run` with `plan`. */
+  async planFile(selection: Selection, options: PlanOptions = {}): Promise<PlanFile> {
+    return planFile(await this.parts.get(), selection, options)
+  }
+
+  /**
+   * Runs `down` in reverse: so many steps, back to a migration that stays applied, or exactly what a recorded run
+   * changed, on just the tenants it changed (`null` selects all of these). Throws `MIGRATION_OUT_OF_ORDER` when newer
+   * migrations came after that run.
+   */
+  async rollback(selection: Selection | null, options: RollbackOptions): Promise<FleetResult> {
     const parts = await this.parts.get()
     const migrations = await parts.migrations()
-    const rollback: RollbackTarget = 'to' in options ? { to: options.to } : { steps: options.steps }
-    if ('to' in rollback) findMigration(migrations, rollback.to)
-    else if (!Number.isInteger(rollback.steps) || rollback.steps < 1) {
-      throw new TenancyError('USAGE', 'steps: expected a whole number from 1 on')
-    }
-    const limits = readLimits(parts, options)
-    const tenants = await parts.registry.select(selection)
-    return runOverTenants(parts, 'rollback', tenants, options, async tenant => {
-      const skipped = unlessActive(tenant, selection)
-      if (skipped) return skipped
-      return migrateTenant(parts, tenant, migrations, { ...options, ...limits, to: undefined, rollback })
+    const changes = 'run' in options ? await changesOf(parts, options.run, selection) : undefined
+    const chosen = changes?.selection ?? selection
+    if (chosen === null) throw new TenancyError('USAGE', 'rollback needs a selection of tenants')
+    const target = changes ? undefined : readTarget(migrations, options)
+    const [files, fleet] = await Promise.all([
+      KnownFiles.read(parts.registry, migrations, { allowChanged: true }),
+      surveyTenants(parts, chosen),
+    ])
+    const run = { ...readLimits(parts, options), files, onEvent: onEventOf(parts, options) }
+    const parameters = { selection, ...(changes ? { run: changes.run } : target) }
+    const work = visitor(fleet, chosen, (tenant, visit) => {
+      const rollback = target ?? { names: changes?.names.get(tenant.id) ?? [] }
+      return migrateTenant(parts, tenant, { ...run, rollback }, visit)
     })
+    return runOverTenants(parts, 'rollback', fleet.items, options, work, { parameters })
   }
 
   /** Applied and pending migrations, as the databases themselves tell. */
   async status(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
     const parts = await this.parts.get()
     const migrations = await parts.migrations()
-    const tenants = await parts.registry.select(selection)
-    return runOverTenants(parts, 'status', tenants, options, async tenant => {
-      const skipped = unlessActive(tenant, selection)
-      if (skipped) return skipped
-      const { applied, pending } = await readStatus(parts, tenant, migrations, options)
+    const fleet = await surveyTenants(parts, selection)
+    const work = visitor(fleet, selection, async (tenant, { signal }) => {
+      const { applied, pending } = await readStatus(parts, tenant, migrations, { signal })
       return { status: pending.length > 0 ? 'checked' : 'up_to_date', to: applied.at(-1) ?? null, applied, pending }
     })
+    return runOverTenants(parts, 'status', fleet.items, options, work)
   }
-}
 
-/** What a tenant's database has and lacks, asked over its own login. */
-export async function readStatus(
-  parts: Parts,
-  tenant: Tenant,
-  migrations: readonly Migration[],
-  options: Pick<FleetOptions, 'signal'> = {},
-): Promise<{ applied: string[]; pending: string[] }> {
-  const history = await asTenant(parts, tenant, options, client =>
-    new MigrationHistory(client, historySchema(tenant)).read(),
-  )
-  const applied = history.map(each => each.name)
-  return { applied, pending: migrations.map(each => each.name).filter(name => !applied.includes(name)) }
-}
+  /** A fleet at a glance, from the registry alone: versions, states, and what failed last. */
+  async summary(selection: Selection): Promise<FleetSummary> {
+    return summarize(await this.parts.get(), selection)
+  }
 
-interface MigrationRun extends Pick<MigrateOptions, 'to' | 'signal' | 'onEvent'> {
-  rollback?: RollbackTarget
-  lockTimeoutMs: number
-  statementTimeoutMs: number
-  allow?: { replace: boolean }
-}
-
-async function migrateTenant(
-  parts: Parts,
-  tenant: TenantVersion,
-  migrations: readonly Migration[],
-  run: MigrationRun,
-): Promise<Omit<TenantOutcome, 'tenant' | 'durationMs'>> {
-  const onEvent = run.onEvent ?? parts.config.onEvent
-  const kind = run.rollback ? 'rollback' : 'migrate'
-  let operationId: string | undefined
-  const result = await journaled(parts, kind, tenant, begin =>
-    asTenant(parts, tenant, run, async client => {
-      const ran: string[] = []
-      try {
-        return await migrateDatabase(client, migrations, {
-          to: run.to,
-          rollback: run.rollback,
-          statementTimeoutMs: run.statementTimeoutMs,
-          waitMs,
-          tenant: tenant.slug,
-          schema: historySchema(tenant),
-          signal: run.signal,
-          onEvent: event => {
-            if (event.event === 'migration_finished') ran.push(event.migration)
-            onEvent?.(event)
-          },
-          beforeFirst: async (plan, from) => {
-            operationId = await begin({ from, migrations: plan.map(migration => migration.name) })
-          },
-        })
-      } catch (error) {
-        // What was applied before the failure stays applied, and the registry has to know.
-        if (ran.length > 0) await recordVersion(parts, tenant, migrations, client).catch(() => undefined)
-        throw run.signal?.aborted ? new TenancyError('ABORTED', 'interrupted', { cause: error }) : error
+  async #wanted(parts: Parts, selection: Selection | null, options: MigrateOptions): Promise<Wanted> {
+    const { to, plan, resume } = options
+    if (resume !== undefined) {
+      const recorded = await selectionOf(parts, resume, 'migrate')
+      const target = to ?? recorded.to
+      return {
+        ...recorded,
+        to: target,
+        parameters: { selection: recorded.selection, to: target, resumes: recorded.run },
       }
-    }),
-  )
-  const version = versionOf(result.applied)
-  if (!run.rollback) {
-    const applied = new Set(result.applied)
-    await parts.registry.recordChecksums(
-      migrations.filter(migration => applied.has(migration.name)),
-      run.allow,
-    )
+    }
+    if (plan) {
+      const tenants = plan.tenants.map(tenant => tenant.id)
+      return { selection: { tenants }, to: plan.to ?? undefined, parameters: { plan: plan.createdAt, to: plan.to } }
+    }
+    if (selection === null) throw new TenancyError('USAGE', 'migrate needs a selection of tenants')
+    return { selection, to, parameters: { selection, to } }
   }
-  if (operationId !== undefined || version.hash !== tenant.migrationsHash || version.name !== tenant.schemaVersion) {
-    await parts.registry.setSchemaVersion(tenant.id, version, operationId)
-  }
-  if (result.ran.length === 0) return { ...upToDate(tenant), from: result.from, to: result.to }
-  return { status: run.rollback ? 'rolled_back' : 'migrated', from: result.from, to: result.to, applied: result.ran }
 }
 
-async function recordVersion(
-  parts: Parts,
-  tenant: Tenant,
-  migrations: readonly Migration[],
-  client: ConstructorParameters<typeof MigrationHistory>[0],
-): Promise<void> {
-  const applied = (await new MigrationHistory(client, historySchema(tenant)).read()).map(each => each.name)
-  await parts.registry.setSchemaVersion(tenant.id, versionOf(applied), undefined)
-  await parts.registry.recordChecksums(migrations.filter(migration => applied.includes(migration.name)))
+interface Wanted {
+  selection: Selection
+  to: string | undefined
+  parameters: object
 }
 
-function upToDate(tenant: Tenant): Omit<TenantOutcome, 'tenant' | 'durationMs'> {
+/** Reads the tenant of each visit, and leaves out those that are gone or not active. */
+export function visitor(
+  fleet: SurveyedFleet,
+  selection: Selection,
+  work: (tenant: LoadedTenant, visit: TenantVisit) => Promise<Outcome>,
+): (item: Visited, visit: TenantVisit) => Promise<Outcome> {
+  const attempt = async (tenant: LoadedTenant | undefined, visit: TenantVisit): Promise<Outcome> => {
+    if (!tenant) return { status: 'skipped', reason: 'it was dropped meanwhile' }
+    return unlessActive(tenant, selection) ?? (await work(tenant, visit))
+  }
+  return async (item, visit) => {
+    const tenant = await fleet.loader.get(item)
+    try {
+      return await attempt(tenant, visit)
+    } catch (error) {
+      // What was read some visits ago may have changed: a new password, a tenant suspended or dropped.
+      if (!(error instanceof TenancyError) || !refusals.includes(error.code) || visit.signal.aborted) throw error
+      const now = await fleet.loader.reload(item.id)
+      if (now?.updatedAt === tenant?.updatedAt) throw error
+      return await attempt(now, visit)
+    }
+  }
+}
+
+/** How a login fails when the tenant is not any more what it was. */
+const refusals = ['AUTHENTICATION_FAILED', 'PRIVILEGES_INSUFFICIENT', 'QUERY_FAILED'] as string[]
+
+function upToDate(tenant: LoadedTenant): Outcome {
   return { status: 'up_to_date', from: tenant.schemaVersion, to: tenant.schemaVersion, applied: [] }
 }
 
-/** A file that was applied somewhere and then changed would make tenants differ for ever. */
-async function refuseChanged(parts: Parts, migrations: readonly Migration[]): Promise<void> {
-  const known = await parts.registry.checksums()
-  const changed = migrations.filter(({ name, checksum }) => (known.get(name) ?? checksum) !== checksum)
-  if (changed.length === 0) return
-  throw new TenancyError(
-    'MIGRATION_CHANGED',
-    `changed after having been applied: ${changed.map(({ file, name, checksum }) => `${file} (was ${known.get(name)?.slice(0, 12)}, is ${checksum.slice(0, 12)})`).join(', ')}`,
-    {
-      migration: changed[0]?.file,
-      hint: 'restore the file and put the change into a new migration; --allow-changed accepts it as it is now',
-    },
-  )
+/** Hashes of the states in which a tenant lacks nothing up to and including `to`. */
+function hashesFrom(migrations: readonly Migration[], to: string | undefined): string[] {
+  const names = migrations.map(migration => migration.name)
+  const least = to === undefined ? names.length : names.indexOf(findMigration(migrations, to).name) + 1
+  return Array.from({ length: names.length - least + 1 }, (_, more) => versionOf(names.slice(0, least + more)).hash)
 }
 
-function readLimits(parts: Parts, options: MigrateOptions): { lockTimeoutMs: number; statementTimeoutMs: number } {
+function readTarget(migrations: readonly Migration[], options: RollbackOptions): RollbackTarget {
+  if ('to' in options) {
+    findMigration(migrations, options.to)
+    return { to: options.to }
+  }
+  if (!('steps' in options) || !Number.isInteger(options.steps) || options.steps < 1) {
+    throw new TenancyError('USAGE', 'steps: expected a whole number from 1 on')
+  }
+  return { steps: options.steps }
+}
+
+function onEventOf(parts: Parts, options: FleetOptions): FleetOptions['onEvent'] {
+  return options.onEvent ?? parts.config.onEvent
+}
+
+function readLimits(parts: Parts, options: Pick<MigrateOptions, 'lockTimeout' | 'statementTimeout'>) {
   const { lockTimeoutMs, statementTimeoutMs } = parts.config.migrations
   return {
-    lockTimeoutMs: duration('lockTimeout', options.lockTimeout) ?? lockTimeoutMs,
-    statementTimeoutMs: duration('statementTimeout', options.statementTimeout) ?? statementTimeoutMs,
+    lockTimeoutMs: readDuration('lockTimeout', options.lockTimeout) ?? lockTimeoutMs,
+    statementTimeoutMs: readDuration('statementTimeout', options.statementTimeout) ?? statementTimeoutMs,
   }
-}
-
-function duration(option: string, value: string | number | undefined): number | undefined {
-  if (value === undefined) return undefined
-  const milliseconds = parseDuration(value)
-  if (milliseconds !== null) return milliseconds
-  throw new TenancyError('USAGE', `${option}: expected a duration such as 5s, found ${JSON.stringify(value)}`)
 }
 
 /** Files that were not applied to any tenant yet. */

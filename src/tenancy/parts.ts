@@ -7,6 +7,7 @@ import { parseAddress, type ServerAddress } from '../postgres/address.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { JobQueue } from '../queue/job-queue.ts'
 import { RegistryConnection } from '../registry/connection.ts'
+import { FleetCensus } from '../registry/fleet-census.ts'
 import { FleetRegistry } from '../registry/fleet-registry.ts'
 import { ensureRegistry } from '../registry/install.ts'
 import { RegistryInventory } from '../registry/inventory.ts'
@@ -26,6 +27,7 @@ import { Secret } from '../secrets/secret.ts'
 export interface Parts extends ProvisioningParts {
   connections: TenantConnections
   fleet: FleetRegistry
+  census: FleetCensus
   ledger: RunLedger
   /** All stored passwords, for a change of keys. */
   sealed: SealedPasswords
@@ -56,6 +58,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       config,
       journal: new OperationJournal(connection),
       fleet: new FleetRegistry(connection, cipher),
+      census: new FleetCensus(connection),
       ledger: new RunLedger(connection),
       fingerprints: new SchemaFingerprints(connection),
       jobs,

@@ -1,15 +1,14 @@
 import { isResolvedConfig, type ResolvedConfig, resolveTenancyConfig, type TenancyConfig } from '../config/config.ts'
 import type { TenantContext } from '../context/tenant-context.ts'
 import type { Selection } from '../fleet/selection.ts'
-import type { Selection } from '../fleet/selection.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { OperationFilter } from '../registry/operation-journal.ts'
+import type { Run, RunDetails, RunFilter } from '../registry/run.ts'
 import { Connections } from './connections.ts'
 import { TenantDrift } from './drift.ts'
 import { EncryptionKeys } from './keys.ts'
 import { TenantMigrations } from './migrations.ts'
 import { LazyParts } from './parts.ts'
-import { type RepairOptions, type RepairResult, repair } from './repair.ts'
 import { TenantQueue } from './queue.ts'
 import { type RepairOptions, type RepairResult, repair } from './repair.ts'
 import { TenantSeeds } from './seeds.ts'
@@ -32,6 +31,13 @@ export class Tenancy implements AsyncDisposable {
     /** Newest first, 50 unless `limit` says otherwise. */
     list(filter?: OperationFilter): Promise<Operation[]>
   }
+  /** The ledger: fleet commands, and what became of each tenant in them. */
+  readonly runs: {
+    /** Newest first, 20 unless `limit` says otherwise. */
+    list(filter?: RunFilter): Promise<Run[]>
+    /** By its id, or `last`. Throws `RUN_NOT_FOUND`. */
+    get(id: string): Promise<RunDetails>
+  }
   readonly registry: {
     /** Makes the registry be there and up to date; every other call does so as well. */
     install(): Promise<void>
@@ -49,6 +55,10 @@ export class Tenancy implements AsyncDisposable {
     this.queue = new TenantQueue(parts)
     this.connections = new Connections(parts)
     this.operations = { list: async filter => (await parts.get()).journal.list(filter) }
+    this.runs = {
+      list: async filter => (await parts.get()).ledger.list(filter),
+      get: async id => (await parts.get()).ledger.details(id),
+    }
     this.registry = { install: async () => void (await parts.get()) }
   }
 
@@ -67,14 +77,6 @@ export class Tenancy implements AsyncDisposable {
    */
   async run<T>(slugOrId: string, work: (context: TenantContext) => T | Promise<T>): Promise<T> {
     return this.connections.run(slugOrId, work)
-  }
-
-  /**
-   * Finishes or undoes whatever crashed runs left half-done, on the tenants of a selection, or without one on all that
-   * need it. A tenant that a living run is at work on is `skipped`. Returns also when tenants failed.
-   */
-  async repair(selection?: Selection, options: RepairOptions = {}): Promise<RepairResult> {
-    return repair(this.#parts, selection, options)
   }
 
   async close(): Promise<void> {

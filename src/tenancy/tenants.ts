@@ -17,7 +17,7 @@ import type { Tenant } from '../registry/tenant.ts'
 import type { TenantLogin, TenantQuery } from '../registry/tenant-registry.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { type BackupOptions, planBackups } from './backups.ts'
-import { type FleetOptions, runOverTenants } from './fleet.ts'
+import { type FleetOptions, runOverTenants, type Work } from './fleet.ts'
 import {
   type ConfirmedOptions,
   type PurgeOptions,
@@ -29,7 +29,7 @@ import {
   rotatePasswords,
   suspendTenants,
 } from './lifecycle.ts'
-import { readStatus } from './migrations.ts'
+import { readStatus } from './migrate-tenant.ts'
 import type { LazyParts, Parts } from './parts.ts'
 
 export interface ListOptions extends TenantFilter {
@@ -110,9 +110,9 @@ export class Tenants {
         slug: input.slug === undefined ? await slugify(input.name, naming) : await checkSlug(input.slug, naming),
       })),
     )
-    return runOverTenants(parts, 'create', named, options, async input => {
-      const { onEvent = parts.config.onEvent, signal } = options
-      const tenant = await createTenant(parts, input, { signal, onEvent })
+    return runOverTenants(parts, 'create', named, options, async (input, { signal, run }) => {
+      const { onEvent = parts.config.onEvent } = options
+      const tenant = await createTenant(parts, input, { signal, run, onEvent })
       return { status: tenant.created ? 'created' : 'up_to_date', to: tenant.schemaVersion }
     })
   }
@@ -199,21 +199,22 @@ export class Tenants {
    */
   async drop(selection: Selection, options: DropOptions = {}): Promise<FleetResult> {
     const parts = await this.parts.get()
-    const { onEvent = parts.config.onEvent, signal, force = false } = options
+    const { onEvent = parts.config.onEvent, force = false } = options
     const tenants = await selectForDrop(parts, selection, options)
     refuseOtherCount(options.expect, tenants, 'nothing was dropped')
     const retainMs = readRetention(options.retain, parts.config.drop.retainMs)
     const backups = await planBackups(parts, tenants, selection, options)
-    return runOverTenants(parts, 'drop', tenants, options, async tenant => {
+    const work: Work<Tenant> = async (tenant, { signal, run }) => {
       await parts.connections.release(tenant.id)
-      const run = { signal, onEvent, force, retainMs, backup: backups.get(tenant.server) }
-      const { retainedUntil, backup } = await dropTenant(parts, tenant, run)
+      const how = { signal, run, onEvent, force, retainMs, backup: backups.get(tenant.server) }
+      const { retainedUntil, backup } = await dropTenant(parts, tenant, how)
       return {
         status: 'dropped',
         ...(retainedUntil === undefined ? {} : { retainedUntil }),
         ...(backup === undefined ? {} : { backup }),
       }
-    })
+    }
+    return runOverTenants(parts, 'drop', tenants, options, work, { parameters: { selection, retainMs } })
   }
 
   /**

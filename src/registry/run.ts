@@ -1,0 +1,54 @@
+import type { ErrorReport } from '../errors.ts'
+import type { FleetCommand } from '../events.ts'
+import type { TenantOutcome } from '../fleet/result.ts'
+import type { ErrorClass } from '../postgres/sqlstate.ts'
+
+/** `interrupted`: somebody stopped it, or its process died. */
+export type RunStatus = 'running' | 'succeeded' | 'failed' | 'interrupted'
+
+/** One recorded fleet command. */
+export interface Run {
+  id: string
+  command: FleetCommand
+  status: RunStatus
+  /** What was asked for: the selection and the options that decide what is done. */
+  parameters: Record<string, unknown>
+  /** Who: `user@host`, and the process id there. */
+  actor: string
+  pid: number
+  total: number
+  succeeded: number
+  upToDate: number
+  failed: number
+  skipped: number
+  /** Why tenants were left out; null when none was. */
+  stopped: string | null
+  startedAt: string
+  finishedAt: string | null
+}
+
+/** What became of one tenant in a run. Tenants that needed nothing have no row. */
+export interface RunTenant {
+  tenant: string
+  tenantId: string | null
+  /** As in the outcome; `interrupted` when the run died while it was at work on the tenant. */
+  status: TenantOutcome['status'] | 'interrupted'
+  attempts: number
+  from: string | null
+  to: string | null
+  applied: string[]
+  durationMs: number | null
+  error: ErrorReport | null
+  errorClass: ErrorClass | null
+  finishedAt: string | null
+}
+
+export interface RunDetails extends Run {
+  tenants: RunTenant[]
+}
+
+export interface RunFilter {
+  command?: FleetCommand | undefined
+  status?: RunStatus | undefined
+  limit?: number | undefined
+}

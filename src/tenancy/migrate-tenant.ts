@@ -1,0 +1,130 @@
+import { TenancyError } from '../errors.ts'
+import { type Listener, notify } from '../events.ts'
+import type { TenantOutcome } from '../fleet/result.ts'
+import { MigrationHistory } from '../migrations/history.ts'
+import { bindKnex } from '../migrations/knex-binding.ts'
+import { migrateDatabase } from '../migrations/migrate.ts'
+import type { RollbackTarget } from '../migrations/plan.ts'
+import type { Migration } from '../migrations/source.ts'
+import { versionOf } from '../migrations/version.ts'
+import type { Client } from '../postgres/connect.ts'
+import type { LoadedTenant } from '../registry/fleet-registry.ts'
+import { historySchema } from '../registry/roles.ts'
+import type { Tenant } from '../registry/tenant.ts'
+import { asTenant, journaled, type TenantVisit } from './fleet.ts'
+import type { KnownFiles } from './known-files.ts'
+import type { Parts } from './parts.ts'
+
+/** So long a second run waits for a tenant that a first one is migrating. */
+const waitMs = 300_000
+
+export interface MigrationRun {
+  to?: string | undefined
+  rollback?: RollbackTarget | undefined
+  lockTimeoutMs: number
+  statementTimeoutMs: number
+  files: KnownFiles
+  /** What may run on this tenant; throws when something else would. */
+  check?: ((pending: readonly Migration[]) => void) | undefined
+  onEvent: Listener | undefined
+}
+
+export type Outcome = Omit<TenantOutcome, 'tenant' | 'durationMs'>
+
+/** Applies a tenant's pending migrations, or undoes some, and records in the registry what it has afterwards. */
+export async function migrateTenant(
+  parts: Parts,
+  tenant: LoadedTenant,
+  run: MigrationRun,
+  visit: TenantVisit,
+): Promise<Outcome> {
+  const { notes, signal } = visit
+  const kind = run.rollback ? 'rollback' : 'migrate'
+  const ran: string[] = []
+  let operationId: string | undefined
+  const result = await journaled(parts, kind, tenant, visit.run, begin =>
+    asTenant(parts, tenant, { lockTimeoutMs: run.lockTimeoutMs, signal }, async client => {
+      try {
+        return await migrateDatabase(client, run.files.migrations, {
+          to: run.to,
+          rollback: run.rollback,
+          statementTimeoutMs: run.statementTimeoutMs,
+          waitMs,
+          tenant: tenant.slug,
+          schema: historySchema(tenant),
+          signal,
+          onEvent: event => {
+            if (event.event === 'migration_finished') ran.push(event.migration)
+            notify(run.onEvent, event)
+          },
+          beforeFirst: async (plan, from) => {
+            run.check?.(plan)
+            // An earlier attempt may have got half of the way.
+            if (notes.applied === undefined) notes.from = from
+            operationId = await begin({ from, migrations: plan.map(migration => migration.name) })
+          },
+        })
+      } catch (error) {
+        // What was applied before the failure stays applied, and the registry has to know.
+        if (ran.length > 0) {
+          notes.applied = [...(notes.applied ?? []), ...ran]
+          notes.to = await recordVersion(parts, tenant, run, client).catch(() => null)
+        }
+        throw error
+      }
+    }),
+  )
+  const applied = [...(notes.applied ?? []), ...result.ran]
+  notes.to = result.to
+  if (applied.length > 0) notes.applied = applied
+  if (!run.rollback) await run.files.record(result.applied)
+  const version = versionOf(result.applied)
+  if (operationId !== undefined || version.hash !== tenant.migrationsHash || version.name !== tenant.schemaVersion) {
+    await parts.fleet.recordVersion({ id: tenant.id, version, operationId })
+  }
+  if (applied.length === 0) return { status: 'up_to_date', from: result.from, to: result.to, applied }
+  if (visit.canary && !run.rollback) await verifyCanary(parts, tenant, visit)
+  const from = notes.from === undefined ? result.from : notes.from
+  return { status: run.rollback ? 'rolled_back' : 'migrated', from, to: result.to, applied }
+}
+
+/** What a tenant's database has and lacks, asked over its own login. */
+export async function readStatus(
+  parts: Parts,
+  tenant: Tenant | LoadedTenant,
+  migrations: readonly Migration[],
+  options: { signal?: AbortSignal | undefined } = {},
+): Promise<{ applied: string[]; pending: string[] }> {
+  const history = await asTenant(parts, tenant, options, client =>
+    new MigrationHistory(client, historySchema(tenant)).read(),
+  )
+  const applied = history.map(each => each.name)
+  return { applied, pending: migrations.map(each => each.name).filter(name => !applied.includes(name)) }
+}
+
+/** Also after a failure, from what the database says. */
+async function recordVersion(parts: Parts, tenant: Tenant, run: MigrationRun, client: Client): Promise<string | null> {
+  const applied = (await new MigrationHistory(client, historySchema(tenant)).read()).map(each => each.name)
+  const version = versionOf(applied)
+  await parts.fleet.recordVersion({ id: tenant.id, version, operationId: undefined })
+  if (!run.rollback) await run.files.record(applied)
+  return version.name
+}
+
+/** Asks the configuration's own check whether the tenant is well with its new schema. */
+async function verifyCanary(parts: Parts, tenant: LoadedTenant, { signal }: TenantVisit): Promise<void> {
+  const { verify } = parts.config.fleet
+  if (!verify) return
+  const { sealed: _, migrationsHash: __, ...plain } = tenant
+  await asTenant(parts, tenant, { signal }, async client => {
+    try {
+      await verify(plain, await bindKnex(client))
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      throw new TenancyError('VERIFY_FAILED', `fleet.verify refused the tenant: ${message}`, {
+        hint: 'its migrations stay applied; undo them with "tenantctl rollback --run <run>"',
+        cause: error,
+      })
+    }
+  })
+}
