@@ -45,6 +45,9 @@ export function sqlstateOf(error: unknown): string | undefined {
     : undefined
 }
 
+/** A server may send a gigabyte; nobody reads more than this. */
+const longestMessage = 2_000
+
 /**
  * The only place that reads a driver's error. Lifts safe fields alone: `detail` may hold row values and is
  * shown with --verbose only, the statement's text is left out (it may hold a password's verifier).
@@ -52,7 +55,8 @@ export function sqlstateOf(error: unknown): string | undefined {
 export function toTenancyError(error: unknown, doing: string, facts: ErrorFacts = {}): TenancyError {
   if (isTenancyError(error)) return error
   const state = sqlstateOf(error)
-  const { message, detail, hint, code } = error as Error & { detail?: string; hint?: string; code?: string }
+  const { message: said, detail, hint, code } = error as Error & { detail?: string; hint?: string; code?: string }
+  const message = said.length > longestMessage ? `${said.slice(0, longestMessage)}…` : said
   if (state !== undefined) {
     return new TenancyError(codeOfSqlstate(state), `${doing}: ${message}`, {
       sqlstate: state,

@@ -39,6 +39,7 @@ beforeAll(async () => {
     'hostssl all presents all scram-sha-256 clientcert=verify-ca',
     'hostnossl all unencrypted all scram-sha-256',
     'hostssl all unencrypted all reject',
+    'host all clear all password',
   ]
   ;[tls, plain] = await Promise.all([
     startServer({ settings: { ssl: 'on', ssl_ca_file: 'ca.crt' }, hba, files }),
@@ -47,7 +48,7 @@ beforeAll(async () => {
   await sql(
     tls.superUrl,
     `CREATE ROLE certified LOGIN; CREATE ROLE presents LOGIN PASSWORD 'presents';
-     CREATE ROLE unencrypted LOGIN PASSWORD 'unencrypted'`,
+     CREATE ROLE unencrypted LOGIN PASSWORD 'unencrypted'; CREATE ROLE clear LOGIN PASSWORD 'clear'`,
   )
 })
 
@@ -87,7 +88,7 @@ function address(parameters: Record<string, string>, server: { superUrl: string 
   for (const [name, value] of Object.entries(parameters)) {
     if (name !== 'host' && name !== 'user') url.searchParams.set(name, value)
   }
-  return parseAddress(new Secret(url.href))
+  return parseAddress(new Secret(url.href.replaceAll('+', '%20')))
 }
 
 /** Whether the session that comes about is encrypted, or the code of the refusal. */
@@ -233,6 +234,16 @@ describe('pools', () => {
     expect(await encrypted(address({ user: 'unencrypted' }))).toBe(false)
     await expect(encrypted(address({ sslmode: 'verify-full' }))).rejects.toMatchObject({ code: 'TLS_FAILED' })
   })
+})
+
+test('a password goes in clear only to a server that was verified', async () => {
+  const outcomes = []
+  for (const sslmode of modes) {
+    const withRoot = sslmode.startsWith('verify-') ? { sslrootcert: root } : ({} as Record<string, string>)
+    outcomes.push(await attempt(address({ sslmode, user: 'clear', ...withRoot })))
+  }
+  const refused = 'AUTHENTICATION_FAILED'
+  expect(outcomes).toEqual([refused, refused, refused, 'encrypted', 'encrypted'])
 })
 
 test('a URL carries the parameters on', () => {

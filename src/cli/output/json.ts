@@ -2,6 +2,7 @@ import { toReport } from '../errors.ts'
 import { type CliIo, write } from '../io.ts'
 import { liveProgress } from './progress.ts'
 import type { Reporter, ReporterOptions } from './reporter.ts'
+import { cleanJson } from './sanitize.ts'
 import { colorLevel, plainStyle } from './style.ts'
 
 /** One document on stdout when the command ends; on stderr nothing but an error of one line. */
@@ -17,7 +18,7 @@ export function jsonReporter(io: CliIo, options: ReporterOptions): Reporter {
     note: () => {},
     async result({ document }) {
       progress?.stop()
-      if (document !== undefined) await write(io.stdout, `${JSON.stringify(document, null, 2)}\n`)
+      if (document !== undefined) await write(io.stdout, `${cleanJson(document, 2)}\n`)
     },
     async error(error) {
       progress?.stop()
@@ -29,5 +30,5 @@ export function jsonReporter(io: CliIo, options: ReporterOptions): Reporter {
 /** The contract's one line. */
 export function errorLine(error: unknown, verbose: boolean): string {
   const stack = verbose && error instanceof Error ? { stack: error.stack } : {}
-  return `${JSON.stringify({ error: { ...toReport(error), ...stack } })}\n`
+  return `${cleanJson({ error: { ...toReport(error), ...stack } })}\n`
 }

@@ -1,10 +1,11 @@
 import { type CliIo, write } from '../io.ts'
 import { errorLine } from './json.ts'
 import type { Reporter, ReporterOptions } from './reporter.ts'
+import { cleanJson } from './sanitize.ts'
 
 /** Every event as a line on stdout when it happens; the last one is `finished`, with the fields of the JSON document. */
 export function ndjsonReporter(io: CliIo, options: ReporterOptions): Reporter {
-  const line = (value: object): Promise<void> => write(io.stdout, `${JSON.stringify(value)}\n`)
+  const line = (value: object): Promise<void> => write(io.stdout, `${cleanJson(value)}\n`)
   return {
     event: event => void line(event),
     pause: () => {},

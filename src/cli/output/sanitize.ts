@@ -12,6 +12,14 @@ export function clean(text: unknown): string {
   })
 }
 
+/** JSON that is safe to print as well: JSON.stringify leaves C1 controls and the marks as they are. */
+export function cleanJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(unsafe, character => {
+    if (character === '\n') return character
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+  })
+}
+
 /** The same for text of several lines, such as SQL: line breaks and tabs stay. */
 export function cleanLines(text: string): string {
   return text
