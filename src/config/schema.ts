@@ -1,10 +1,10 @@
 import * as v from 'valibot'
 import { nearest } from '../nearest.ts'
-import { sslModes } from '../postgres/address.ts'
 import { type EncryptionProvider, isEncryptionProvider } from '../secrets/provider.ts'
 import { Secret } from '../secrets/secret.ts'
 import type { Duration, TenancyConfig } from './config.ts'
 import { durationExpected, parseDuration, parseRetention, retentionExpected } from './duration.ts'
+import { sslModes } from './url.ts'
 
 // Every message below completes "expected …".
 const text = (expected: string, pattern = /\S/) => v.pipe(v.string(expected), v.regex(pattern, expected))

@@ -1,4 +1,5 @@
 import { isAbsolute, resolve } from 'node:path'
+import type { SslMode } from '../postgres/address.ts'
 import { Secret } from '../secrets/secret.ts'
 
 /** What a URL leaves out and the environment may supply, as libpq does (manual, 34.15). */
@@ -7,6 +8,8 @@ export interface UrlDefaults {
   port?: string | undefined
   user?: string | undefined
   parameters?: Record<string, string>
+  /** Certificates that lie where libpq looks for them unasked (`~/.postgresql`). */
+  files?: Partial<Record<'sslrootcert' | 'sslcert' | 'sslkey', string | undefined>>
   password?: (address: { host: string; port: string; database: string; user: string }) => string | undefined
 }
 
@@ -23,7 +26,7 @@ export const urlExpected = 'a URL such as postgresql://admin:password@host:5432/
 /** Why a text is not a connection URL; never quotes it. */
 export class UrlProblem extends Error {}
 
-const sslModes = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full']
+export const sslModes: readonly SslMode[] = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full']
 const certificates = ['sslrootcert', 'sslcert', 'sslkey']
 
 /** Checks a connection URL and writes it in one spelling with nothing left out. Throws UrlProblem. */
@@ -83,7 +86,17 @@ function tlsParameters(written: Map<string, string>, { directory, defaults }: Ur
   parameters.delete('ssl')
   if (mode) parameters.set('sslmode', mode)
   else parameters.delete('sslmode')
+  takeFiles(parameters, defaults?.files)
   return parameters
+}
+
+/** Only where TLS is insisted on: a certificate that happens to lie there is no wish for it. */
+function takeFiles(parameters: Map<string, string>, files: UrlDefaults['files'] = {}): void {
+  const mode = parameters.get('sslmode')
+  if (mode !== 'require' && !mode?.startsWith('verify-')) return
+  if (files.sslrootcert && !parameters.has('sslrootcert')) parameters.set('sslrootcert', files.sslrootcert)
+  if (!files.sslcert || !files.sslkey || parameters.has('sslcert') || parameters.has('sslkey')) return
+  parameters.set('sslcert', files.sslcert).set('sslkey', files.sslkey)
 }
 
 function sslMode(parameters: Map<string, string>, written: Map<string, string>): string | undefined {

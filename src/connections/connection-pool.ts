@@ -1,21 +1,20 @@
-import { TenancyError } from '../errors.ts'
+import type { TenancyError } from '../errors.ts'
 import { sqlstateOf } from '../postgres/sqlstate.ts'
+import { IdleConnections } from './idle-connections.ts'
+import { closedError, timeoutError } from './pool-errors.ts'
+import { isWantedElsewhere, lacksRoom, nextToOpen, patienceMs } from './pool-order.ts'
 import type { CloseReason, PooledConnection, PoolLimits, PoolObserver, PoolStats, PoolTenant } from './pool-types.ts'
 import { type Held, TenantPool, type Waiter } from './tenant-pool.ts'
 
-/** After "too many connections" from the server, the next try for that tenant. */
-const firstBackoffMs = 50
-const longestBackoffMs = 1_000
-
 /**
- * The connections of all tenants under one budget. Whoever asks first is served first, across tenants; when the budget
- * is spent, the connection that was idle for longest makes room. One that is in use is never closed.
+ * The connections of all tenants under one budget. A tenant's requests are served in the order in which they came; when
+ * the budget is spent, the connection that was idle for longest makes room for another tenant, see `pool-order.ts`. One
+ * that is in use is never closed.
  */
 export class ConnectionPool<Connection extends PooledConnection> {
   readonly #tenants = new Map<string, TenantPool<Connection>>()
   readonly #held = new Map<Connection, Held<Connection>>()
-  /** Least recently used first, as a Set keeps the order of insertion. */
-  readonly #idle = new Set<Held<Connection>>()
+  readonly #idle: IdleConnections<Connection>
   /** Tenants that want one connection more and may have it. */
   readonly #wanting = new Set<TenantPool<Connection>>()
   /** Opening, open and closing connections: the server counts one until its session has ended. */
@@ -24,14 +23,16 @@ export class ConnectionPool<Connection extends PooledConnection> {
   #arrivals = 0
   #evictions = 0
   #timeouts = 0
-  #sweep: NodeJS.Timeout | undefined
+  #later: NodeJS.Timeout | undefined
   #closed = false
   readonly #whenEmpty: (() => void)[] = []
 
   constructor(
     private readonly limits: PoolLimits,
     private readonly observer: PoolObserver,
-  ) {}
+  ) {
+    this.#idle = new IdleConnections(limits.idleTimeoutMs, held => this.#close(held, 'idle'))
+  }
 
   get stats(): PoolStats {
     let waiting = 0
@@ -105,7 +106,8 @@ export class ConnectionPool<Connection extends PooledConnection> {
   /** Refuses who waits, and closes every connection; the ones still in use after `acquireTimeoutMs` as well. */
   async close(): Promise<void> {
     this.#closed = true
-    clearTimeout(this.#sweep)
+    this.#idle.stop()
+    clearTimeout(this.#later)
     const drained = Promise.all([...this.#tenants.keys()].map(id => this.drain(id, closedError())))
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<void>(resolve => {
@@ -135,33 +137,28 @@ export class ConnectionPool<Connection extends PooledConnection> {
   #serve(): void {
     if (this.#closed) return
     while (this.#wanting.size > 0) {
-      if (this.#size < this.limits.max) void this.#open(this.#firstWanting() as TenantPool<Connection>)
-      else if (this.#idle.size === 0 || !this.#lacksRoom() || !this.#evict()) return
+      if (this.#size < this.limits.max) void this.#open(nextToOpen(this.#wanting) as TenantPool<Connection>)
+      else if (this.#idle.size === 0) return
+      else if (lacksRoom(this.#wanting, this.#closing)) this.#evict()
+      else break
     }
+    if (this.#wanting.size > 0) this.#serveLater()
   }
 
-  /** More requests want a connection than are being closed to make room. */
-  #lacksRoom(): boolean {
-    let wanted = 0
-    for (const pool of this.#wanting) {
-      wanted += pool.wanted
-      if (wanted > this.#closing) return true
-    }
-    return false
+  /** Who can be patient for the moment may lose his patience. */
+  #serveLater(): void {
+    this.#later ??= setTimeout(() => {
+      this.#later = undefined
+      this.#serve()
+    }, patienceMs)
   }
 
-  #firstWanting(): TenantPool<Connection> | undefined {
-    let first: TenantPool<Connection> | undefined
-    for (const pool of this.#wanting) if (!first || pool.arrival < first.arrival) first = pool
-    return first
-  }
-
-  #evict(): boolean {
-    const [oldest] = this.#idle
-    if (!oldest) return false
+  /** Closes the connection that was idle for longest. */
+  #evict(): void {
+    const { oldest } = this.#idle
+    if (!oldest) return
     this.#evictions += 1
     this.#close(oldest, 'evicted')
-    return true
   }
 
   async #open(pool: TenantPool<Connection>): Promise<void> {
@@ -184,7 +181,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
       pool.size -= 1
       this.#openingFailed(pool, failure)
     } else {
-      pool.backoffMs = 0
+      pool.resume()
       this.observer.connectionOpened(tenant.slug, performance.now() - started)
       this.#returned(this.#hold(pool, connection, generation))
     }
@@ -196,14 +193,10 @@ export class ConnectionPool<Connection extends PooledConnection> {
     if (sqlstateOf(failure) === tooManyConnections && !this.#closed) {
       // The server, or the role, has no slot left. Ours may be the idle ones; somebody else's come free as well.
       this.#evict()
-      pool.backoffMs = Math.min(Math.max(pool.backoffMs * 2, firstBackoffMs), longestBackoffMs)
-      pool.lastFailure = failure
-      setTimeout(() => {
-        pool.paused = false
+      pool.pause(failure, () => {
         this.#changed(pool)
         this.#serve()
-      }, pool.backoffMs).unref()
-      pool.paused = true
+      })
       return
     }
     const [waiter] = pool.waiters
@@ -227,7 +220,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
     const [waiter] = pool.waiters
     if (this.#closed || held.generation !== pool.generation) this.#close(held, 'drained')
     else if (!connection.clean) this.#close(held, 'unclean')
-    else if (this.#isWantedElsewhere(pool, waiter)) {
+    else if (this.#isWantedElsewhere(held, waiter)) {
       this.#evictions += 1
       this.#close(held, 'evicted')
     } else if (waiter) {
@@ -236,19 +229,15 @@ export class ConnectionPool<Connection extends PooledConnection> {
     } else this.#keepIdle(held)
   }
 
-  /** The budget is spent, and another tenant's request has come earlier than the next one of this tenant. */
-  #isWantedElsewhere(pool: TenantPool<Connection>, waiter: Waiter<Connection> | undefined): boolean {
-    if (this.#size < this.limits.max || !this.#lacksRoom()) return false
-    const first = this.#firstWanting()
-    return first !== undefined && first !== pool && (!waiter || first.arrival < waiter.arrival)
+  #isWantedElsewhere(held: Held<Connection>, waiter: Waiter<Connection> | undefined): boolean {
+    if (this.#size < this.limits.max || !lacksRoom(this.#wanting, this.#closing)) return false
+    return isWantedElsewhere(held, waiter, this.#wanting, this.limits.acquireTimeoutMs / 4)
   }
 
   #keepIdle(held: Held<Connection>): void {
     held.connection.setBusy(false)
-    held.idleSince = performance.now()
     held.pool.idle.push(held)
     this.#idle.add(held)
-    this.#sweepLater()
   }
 
   #use(held: Held<Connection>): Connection {
@@ -281,31 +270,10 @@ export class ConnectionPool<Connection extends PooledConnection> {
   #timeOut(pool: TenantPool<Connection>, waiter: Waiter<Connection>): void {
     this.#timeouts += 1
     const waitedMs = performance.now() - waiter.since
-    const error = this.#timeoutError(pool)
+    const error = timeoutError(pool, this.limits)
     this.#settle(pool, waiter).reject(error)
     this.#changed(pool)
     this.observer.timedOut(pool.tenant.slug, waitedMs)
-  }
-
-  #timeoutError(pool: TenantPool<Connection>): TenancyError {
-    const { max, perTenant, acquireTimeoutMs } = this.limits
-    const { slug } = pool.tenant
-    const own = pool.size >= perTenant
-    const why = pool.paused
-      ? `the server has none left for tenant "${slug}"`
-      : own
-        ? `tenant "${slug}" has all of its ${perTenant} connections in use`
-        : pool.opening > 0
-          ? 'one is still being opened'
-          : `all ${max} connections are in use`
-    const key = own ? 'perTenant' : 'max'
-    return new TenancyError('POOL_TIMEOUT', `no connection within ${acquireTimeoutMs} ms: ${why}`, {
-      tenant: slug,
-      hint: pool.paused
-        ? 'raise max_connections of the server or the connection limit of the role, or lower connections.perTenant'
-        : `raise connections.${key}, or look for transactions that stay open and for a query inside of a transaction that was not given the transaction`,
-      cause: pool.paused ? pool.lastFailure : undefined,
-    })
   }
 
   /** Takes a request out of the queue; the caller answers it. */
@@ -325,26 +293,6 @@ export class ConnectionPool<Connection extends PooledConnection> {
     this.#tenants.delete(pool.tenant.id)
     this.observer.poolClosed(pool.tenant.slug, pool.tenant.id)
   }
-
-  #sweepLater(): void {
-    const [oldest] = this.#idle
-    if (this.#sweep !== undefined || !oldest || this.#closed) return
-    const dueIn = oldest.idleSince + this.limits.idleTimeoutMs - performance.now()
-    this.#sweep = setTimeout(() => {
-      this.#sweep = undefined
-      const before = performance.now() - this.limits.idleTimeoutMs
-      for (const held of this.#idle) {
-        if (held.idleSince > before) break
-        this.#close(held, 'idle')
-      }
-      this.#sweepLater()
-    }, Math.max(dueIn, 0) + 1)
-    this.#sweep.unref()
-  }
 }
 
 const tooManyConnections = '53300'
-
-function closedError(): TenancyError {
-  return new TenancyError('CLOSED', 'the tenancy was closed')
-}

@@ -5,10 +5,12 @@ import { asTenancyError, TenancyError } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
 import type { ServerAddress } from '../postgres/address.ts'
 import { sqlstateOf } from '../postgres/sqlstate.ts'
+import type { DomainRegistry } from '../registry/domain-registry.ts'
 import { defaultServer, type Servers } from '../registry/servers.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { TenantRegistry } from '../registry/tenant-registry.ts'
 import { ConnectionPool } from './connection-pool.ts'
+import { KnownDomains } from './known-domains.ts'
 import { type KnownTenant, KnownTenants } from './known-tenants.ts'
 import type { PoolObserver, PoolStats } from './pool-types.ts'
 import { RegistryWatch } from './registry-watch.ts'
@@ -37,6 +39,7 @@ const outside = new AsyncResource('tenantctl.connections')
 export class TenantConnections {
   readonly watch: RegistryWatch
   readonly #known: KnownTenants
+  readonly #domains: KnownDomains
   readonly #pool: ConnectionPool<TenantConnection>
   readonly #handles = new Map<string, Knex>()
   readonly #acquireTimeoutMs: number
@@ -46,6 +49,7 @@ export class TenantConnections {
 
   constructor(
     registry: Pick<TenantRegistry, 'find' | 'credentials'>,
+    domains: Pick<DomainRegistry, 'find'>,
     private readonly servers: Servers,
     private readonly config: { connections: ResolvedConfig['connections']; onEvent?: Listener },
   ) {
@@ -62,6 +66,7 @@ export class TenantConnections {
       connections.registryTtlMs,
     )
     this.#known = new KnownTenants(registry, this.watch, connections.registryTtlMs)
+    this.#domains = new KnownDomains(domains, this.watch, connections.registryTtlMs)
   }
 
   /**
@@ -78,6 +83,11 @@ export class TenantConnections {
     const known = this.#known.get(slugOrId)
     const { tenant } = known instanceof Promise ? await known : known
     return { tenant, knex: await this.#handle(tenant) }
+  }
+
+  /** Slug of the tenant that a domain belongs to. */
+  slugOfDomain(domain: string): Promise<string | undefined> {
+    return this.#domains.slugOf(domain)
   }
 
   get stats(): ConnectionStats {
@@ -162,6 +172,7 @@ export class TenantConnections {
 
   #changed(tenantId: string): void {
     this.#known.outdate(tenantId)
+    this.#domains.outdate(tenantId)
     if (!this.#pool.has(tenantId)) return
     // A tenant whose connections we hold is looked at now: it may have been suspended, dropped or moved.
     void this.#look(tenantId)

@@ -1,5 +1,9 @@
 import type { PooledConnection, PoolTenant } from './pool-types.ts'
 
+/** After "too many connections" from the server, the next try for that tenant. */
+const firstBackoffMs = 50
+const longestBackoffMs = 1_000
+
 /** A request for a connection. */
 export interface Waiter<Connection> {
   /** Its number in the order of arrival, over all tenants. */
@@ -20,6 +24,7 @@ export interface Held<Connection extends PooledConnection> {
   generation: number
   busy: boolean
   closing: boolean
+  openedAt: number
   idleSince: number
   closed: Promise<void>
   markClosed(): void
@@ -38,8 +43,8 @@ export class TenantPool<Connection extends PooledConnection> {
   generation = 0
   /** The server refused one more; it is asked again after a while. */
   paused = false
-  backoffMs = 0
   lastFailure: unknown
+  #backoffMs = 0
 
   constructor(
     public tenant: PoolTenant<Connection>,
@@ -53,9 +58,34 @@ export class TenantPool<Connection extends PooledConnection> {
 
   /** Arrival of the first request that no connection is being opened for. */
   get arrival(): number {
+    return this.#first?.arrival ?? Number.POSITIVE_INFINITY
+  }
+
+  /** Since when that request waits. */
+  get waitingSince(): number {
+    return this.#first?.since ?? Number.POSITIVE_INFINITY
+  }
+
+  get #first(): Waiter<Connection> | undefined {
     let skip = this.opening
-    for (const waiter of this.waiters) if (skip-- === 0) return waiter.arrival
-    return Number.POSITIVE_INFINITY
+    for (const waiter of this.waiters) if (skip-- === 0) return waiter
+    return undefined
+  }
+
+  /** Asks for no more connections for a while, less and less often. */
+  pause(failure: unknown, onResume: () => void): void {
+    this.paused = true
+    this.lastFailure = failure
+    this.#backoffMs = Math.min(Math.max(this.#backoffMs * 2, firstBackoffMs), longestBackoffMs)
+    setTimeout(() => {
+      this.paused = false
+      onResume()
+    }, this.#backoffMs).unref()
+  }
+
+  /** The server has given one again. */
+  resume(): void {
+    this.#backoffMs = 0
   }
 
   hold(connection: Connection, generation: number): Held<Connection> {
@@ -66,6 +96,7 @@ export class TenantPool<Connection extends PooledConnection> {
       generation,
       busy: false,
       closing: false,
+      openedAt: performance.now(),
       idleSince: 0,
       closed: promise,
       markClosed: resolve,

@@ -7,6 +7,7 @@ import { parseAddress, type ServerAddress } from '../postgres/address.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { JobQueue } from '../queue/job-queue.ts'
 import { RegistryConnection } from '../registry/connection.ts'
+import { DomainRegistry } from '../registry/domain-registry.ts'
 import { FleetCensus } from '../registry/fleet-census.ts'
 import { FleetRegistry } from '../registry/fleet-registry.ts'
 import { ensureRegistry } from '../registry/install.ts'
@@ -26,6 +27,7 @@ import { Secret } from '../secrets/secret.ts'
 /** All that a tenancy is made of. */
 export interface Parts extends ProvisioningParts {
   connections: TenantConnections
+  domains: DomainRegistry
   fleet: FleetRegistry
   census: FleetCensus
   ledger: RunLedger
@@ -46,7 +48,8 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
     const registry = new TenantRegistry(connection, cipher)
     const jobs = new JobQueue(connection)
     const servers = new Servers(address, config.servers, config.connections.via)
-    const connections = new TenantConnections(registry, servers, config)
+    const domains = new DomainRegistry(connection)
+    const connections = new TenantConnections(registry, domains, servers, config)
     return {
       registryId,
       registry,
@@ -55,6 +58,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       sealed: new SealedPasswords(connection, cipher),
       servers,
       connections,
+      domains,
       config,
       journal: new OperationJournal(connection),
       fleet: new FleetRegistry(connection, cipher),
@@ -63,7 +67,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       fingerprints: new SchemaFingerprints(connection),
       jobs,
       unfinished: new UnfinishedOperations(connection),
-      inventory: new RegistryInventory(connection),
+      inventory: new RegistryInventory(connection, cipher),
       migrations: once(() =>
         readMigrations(config.migrations.directory, { mayBeMissing: !config.migrations.explicit }),
       ),

@@ -5,6 +5,7 @@ import type { Operation } from '../registry/operation.ts'
 import type { OperationFilter } from '../registry/operation-journal.ts'
 import type { Run, RunDetails, RunFilter } from '../registry/run.ts'
 import { Connections } from './connections.ts'
+import { Domains } from './domains.ts'
 import { TenantDrift } from './drift.ts'
 import { EncryptionKeys } from './keys.ts'
 import { TenantMigrations } from './migrations.ts'
@@ -26,6 +27,7 @@ export class Tenancy implements AsyncDisposable {
   /** Tenants made in the background. */
   readonly queue: TenantQueue
   readonly connections: Connections
+  readonly domains: Domains
   /** The journal: what was done to tenants, by whom, and what came of it. */
   readonly operations: {
     /** Newest first, 50 unless `limit` says otherwise. */
@@ -54,6 +56,7 @@ export class Tenancy implements AsyncDisposable {
     this.keys = new EncryptionKeys(parts)
     this.queue = new TenantQueue(parts)
     this.connections = new Connections(parts)
+    this.domains = new Domains(parts)
     this.operations = { list: async filter => (await parts.get()).journal.list(filter) }
     this.runs = {
       list: async filter => (await parts.get()).ledger.list(filter),

@@ -192,16 +192,51 @@ describe('the budget', () => {
     expect(events).toContain('d waited')
   })
 
-  test('goes to who has asked first, even when a connection of a later one comes back', async () => {
+  test('goes to a tenant without any connection, once the one that makes room has done some work', async () => {
     const held = [await acquire('a'), await acquire('a'), await acquire('b')]
     const order: string[] = []
     const first = acquire('c').then(() => order.push('c'))
-    const second = acquire('a').then(() => order.push('a'))
+    const second = acquire('a').then(connection => {
+      order.push('a')
+      return connection
+    })
+    // A connection that was only just opened is worth more to its own tenant.
     giveBack(held[0] as Fake)
+    const third = acquire('a').then(() => order.push('a again'))
+    await sleep(60)
+    giveBack(await second)
     await first
     giveBack(held[2] as Fake)
-    await second
-    expect(order).toEqual(['c', 'a'])
+    await third
+    expect(order).toEqual(['a', 'c', 'a again'])
+  })
+
+  test('does not go back and forth between tenants that all have work', async () => {
+    use({ max: 4, perTenant: 3 })
+    const work = async (_: unknown, index: number) => {
+      const connection = await acquire(['a', 'b', 'c'][index % 3] as string)
+      await sleep(1)
+      giveBack(connection)
+    }
+    await Promise.all(Array.from({ length: 600 }, work))
+    expect(pool.stats.evictions).toBeLessThan(30)
+  })
+
+  test('is shared again when one tenant holds much of it and another one comes to wait', async () => {
+    use({ max: 4, perTenant: 4 })
+    let over = false
+    const flood = Array.from({ length: 4 }, async () => {
+      while (!over) {
+        const connection = await acquire('a')
+        await sleep(2)
+        giveBack(connection)
+      }
+    })
+    await sleep(60)
+    const [one, two] = await Promise.all([acquire('b'), acquire('b')])
+    over = true
+    ;[one, two].forEach(giveBack)
+    await Promise.all(flood)
   })
 
   test('lets no tenant starve beside one that floods it', async () => {

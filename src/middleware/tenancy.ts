@@ -1,0 +1,12 @@
+/** What middleware needs of a tenancy; `createTenancy` makes one. */
+export interface TenancyLike {
+  run<T>(slugOrId: string, work: () => T | Promise<T>): Promise<T>
+  domains: { resolve(host: string): Promise<string | undefined> }
+}
+
+/** What middleware needs of a request: node's own, or one that is built on it. */
+export interface RequestLike {
+  url?: string | undefined
+  headers: Record<string, string | string[] | undefined>
+  rawHeaders?: readonly string[] | undefined
+}
