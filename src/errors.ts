@@ -98,6 +98,9 @@ export interface ErrorFacts {
 
 const brand = Symbol.for('tenantctl.TenancyError')
 
+/** A tenant can raise errors of many megabytes, which would go into the journal, the result and the terminal. */
+const longestText = 4000
+
 /** The one error class: tell errors apart by `code`. */
 export class TenancyError extends Error {
   readonly code: ErrorCode
@@ -112,11 +115,13 @@ export class TenancyError extends Error {
 
   constructor(code: ErrorCode, message: string, facts: ErrorFacts = {}) {
     const { cause, detail, ...rest } = facts
-    super(message, cause === undefined ? undefined : { cause })
+    super(shorten(message), cause === undefined ? undefined : { cause })
     this.name = 'TenancyError'
     this.code = code
-    for (const [key, value] of Object.entries(rest)) if (value !== undefined) Object.assign(this, { [key]: value })
-    if (detail !== undefined) Object.defineProperty(this, 'detail', { value: detail, enumerable: false })
+    for (const [key, value] of Object.entries(rest)) {
+      if (value !== undefined) Object.assign(this, { [key]: typeof value === 'string' ? shorten(value) : value })
+    }
+    if (detail !== undefined) Object.defineProperty(this, 'detail', { value: shorten(detail), enumerable: false })
     Object.defineProperty(this, brand, { value: true, enumerable: false })
   }
 
@@ -136,6 +141,10 @@ export class TenancyError extends Error {
     const facts = { hint, tenant, migration, line, step, operationId, sqlstate }
     return { code, message, ...Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined)) }
   }
+}
+
+function shorten(text: string): string {
+  return text.length > longestText ? `${text.slice(0, longestText - 1)}…` : text
 }
 
 export interface ErrorReport {

@@ -11,6 +11,9 @@ export interface AppliedMigration {
   batch: number
 }
 
+/** More migrations than anybody has. */
+const longestHistory = 100_000
+
 /** Where knex keeps its books; `public` for tenants, as with the knex CLI's defaults. */
 export class MigrationHistory {
   readonly #table: string
@@ -24,15 +27,19 @@ export class MigrationHistory {
     this.#lockTable = `${quoteIdentifier(schema)}."knex_migrations_lock"`
   }
 
-  /** Applied migrations, oldest first; none when the table is not there. */
+  /**
+   * Applied migrations, oldest first; none when the table is not there. The tenant may have put anything in its place:
+   * what comes back is bounded, and of the types that knex uses.
+   */
   async read(): Promise<AppliedMigration[]> {
     try {
-      const rows = await query<AppliedMigration>(
+      const rows = await query<{ name: string; batch: string }>(
         this.client,
         'reading knex_migrations',
-        `SELECT name, batch FROM ${this.#table} ORDER BY id LIMIT 100000`,
+        `SELECT pg_catalog.left(COALESCE(name::text, ''), 255) AS name, pg_catalog.left(batch::text, 10) AS batch
+           FROM ${this.#table} ORDER BY id LIMIT ${longestHistory}`,
       )
-      return rows.map(row => ({ name: withoutExtension(row.name), batch: row.batch }))
+      return rows.map(row => ({ name: withoutExtension(row.name), batch: Number(row.batch) || 0 }))
     } catch (error) {
       if (isMissing(error)) return []
       throw error
@@ -67,7 +74,7 @@ export class MigrationHistory {
 
   /** Text that keeps the knex CLI out until the end of the transaction: it updates this row before it starts. */
   lockText(): string {
-    return `SELECT FROM ${this.#lockTable} FOR UPDATE`
+    return `SELECT pg_catalog.count(*) FROM (SELECT FROM ${this.#lockTable} FOR UPDATE) AS locked`
   }
 
   recordText(file: string, batch: number): string {

@@ -1,13 +1,13 @@
 import { type ErrorCode, TenancyError, throwIfAborted } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
 import type { Client } from '../postgres/connect.ts'
-import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
+import { findLockHolder, lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import { query } from '../postgres/query.ts'
 import { type AppliedMigration, MigrationHistory } from './history.ts'
 import { bindKnex } from './knex-binding.ts'
 import { forgetProgressText, runStatements } from './non-transactional.ts'
 import { planDown, planUp, type RollbackTarget } from './plan.ts'
-import { describeFailure, waitForKnexLock } from './problems.ts'
+import { describeFailure, nameBlockers, waitForKnexLock } from './problems.ts'
 import type { Migration } from './source.ts'
 import type { SqlScript } from './sql-file.ts'
 
@@ -51,28 +51,36 @@ export async function migrateDatabase(
   migrations: readonly Migration[],
   options: MigrateOptions,
 ): Promise<MigrateResult> {
-  return withDatabaseLock(client, options, async () => {
-    const history = new MigrationHistory(client, options.schema)
-    const before = await history.read()
-    const plan = options.rollback
-      ? planDown(migrations, before, options.rollback)
-      : planUp(migrations, before, options.to)
-    const result = { from: before.at(-1)?.name ?? null, ran: [] as string[] }
-    if (plan.length > 0) {
-      await options.beforeFirst?.(plan, result.from)
-      if (before.length === 0) await history.ensureTables()
-      await waitForKnexLock(client, history, options)
-      await Promise.all(plan.map(migration => (migration.sql ? undefined : migration.load())))
-      const run = { client, history, options, batch: Math.max(0, ...before.map(each => each.batch)) + 1 }
-      for (const migration of plan) {
-        throwIfAborted(options.signal)
-        await runMigration(run, migration)
-        result.ran.push(migration.name)
-      }
-    }
-    const after = applyPlan(before, result.ran, options.rollback !== undefined)
-    return { ...result, to: after.at(-1) ?? null, applied: after }
+  return withDatabaseLock(client, options, () => migrateLocked(client, migrations, options)).catch(async error => {
+    throw await nameBlockers(error, client)
   })
+}
+
+async function migrateLocked(
+  client: Client,
+  migrations: readonly Migration[],
+  options: MigrateOptions,
+): Promise<MigrateResult> {
+  const history = new MigrationHistory(client, options.schema)
+  const before = await history.read()
+  const plan = options.rollback
+    ? planDown(migrations, before, options.rollback)
+    : planUp(migrations, before, options.to)
+  const result = { from: before.at(-1)?.name ?? null, ran: [] as string[] }
+  if (plan.length > 0) {
+    await options.beforeFirst?.(plan, result.from)
+    if (before.length === 0) await history.ensureTables()
+    await waitForKnexLock(client, history, options)
+    await Promise.all(plan.map(migration => (migration.sql ? undefined : migration.load())))
+    const run = { client, history, options, batch: before.reduce((last, each) => Math.max(last, each.batch), 0) + 1 }
+    for (const migration of plan) {
+      throwIfAborted(options.signal)
+      await runMigration(run, migration)
+      result.ran.push(migration.name)
+    }
+  }
+  const after = applyPlan(before, result.ran, options.rollback !== undefined)
+  return { ...result, to: after.at(-1) ?? null, applied: after }
 }
 
 /** Of the lock that whoever changes what is in a database holds, in that database. */
@@ -89,15 +97,25 @@ export async function withDatabaseLock<T>(
   const wait = {
     timeoutMs: options.waitMs,
     signal: options.signal,
-    onWait: () =>
-      notify(options.onEvent, { event: 'waiting', tenant, reason: 'another run is at work in its database' }),
-    onTimeout: () =>
-      new TenancyError('TENANT_LOCKED', 'another run is at work in this database', {
+    onWait: async () => {
+      const reason = `another run is at work in its database${await nameHolder(client)}`
+      notify(options.onEvent, { event: 'waiting', tenant, reason })
+    },
+    onTimeout: async () =>
+      new TenancyError('TENANT_LOCKED', `another run is at work in this database${await nameHolder(client)}`, {
         tenant,
         hint: '"tenantctl operations" shows which; wait for it, then run the same command again',
       }),
   }
   return withAdvisoryLock(client, databaseLockKey, wait, work)
+}
+
+/** The tenant itself can hold the lock: then no operation is running, but the session can be ended. */
+async function nameHolder(client: Client): Promise<string> {
+  const holder = await findLockHolder(client, databaseLockKey).catch(() => undefined)
+  if (!holder) return ''
+  const { pid, role, application, since } = holder
+  return `: pid ${pid} (${[role, application].filter(Boolean).join(', ')}) has held its lock, connected since ${since}`
 }
 
 interface Run {

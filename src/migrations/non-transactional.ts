@@ -140,7 +140,7 @@ class ScriptProgress {
     const [row] = await query<{ checksum: string; statements_done: number }>(
       this.client,
       'reading the unfinished migration',
-      `SELECT checksum, statements_done FROM ${this.#table} WHERE name = $1`,
+      `SELECT checksum, statements_done FROM ${this.#table} WHERE name = $1 LIMIT 1`,
       [name],
     )
     if (!row) {

@@ -56,8 +56,9 @@ function isConnectionLost(message: string): boolean {
 }
 
 /** To a lock timeout adds who holds locks on the tenant's tables, longest transaction first. */
-async function nameBlockers(failure: TenancyError, client: Client | undefined): Promise<TenancyError> {
-  if (failure.code !== 'LOCK_TIMEOUT' || failure.hint !== undefined || client === undefined) return failure
+export async function nameBlockers<T>(failure: T, client: Client | undefined): Promise<T | TenancyError> {
+  if (!isTenancyError(failure) || failure.code !== 'LOCK_TIMEOUT' || failure.hint !== undefined || client === undefined)
+    return failure
   try {
     const blockers = await query<{
       pid: number

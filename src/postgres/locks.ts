@@ -81,3 +81,27 @@ export async function heldAdvisoryLocks(client: Client): Promise<Set<string>> {
   )
   return new Set(rows.map(row => lockId(row.database, row.key)))
 }
+
+/** A session that holds an advisory lock of the database that `client` is in. */
+export interface LockHolder {
+  pid: number
+  role: string | null
+  application: string
+  since: string
+}
+
+/** Who holds a lock: keys can be worked out, and whoever may connect to a database may take any lock in it. */
+export async function findLockHolder(client: Client, key: string): Promise<LockHolder | undefined> {
+  const [holder] = await query<LockHolder>(
+    client,
+    'looking for the holder of a lock',
+    `SELECT l.pid, a.usename::text AS role, COALESCE(a.application_name, '') AS application,
+            pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+       FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+      WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+        AND ((l.classid::int8 << 32) | l.objid::int8) = $1::int8
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())`,
+    [key],
+  )
+  return holder
+}

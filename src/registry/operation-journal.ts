@@ -116,7 +116,7 @@ export class OperationJournal {
       'recording a failure',
       `UPDATE tenantctl.operations SET status = 'failed', error = $2, finished_at = pg_catalog.clock_timestamp()
         WHERE id = $1 AND status = 'running'`,
-      [operationId, JSON.stringify({ code, message })],
+      [operationId, JSON.stringify({ code, message: storable(message) })],
     )
   }
 
@@ -181,6 +181,11 @@ const finishText = `UPDATE tenantctl.operations SET status = 'succeeded', finish
 /** For a transaction that also changes the tenant. */
 export async function finishIn(query: RegistryQuery, operationId: string): Promise<void> {
   await query(finishText, [operationId])
+}
+
+/** jsonb takes neither NUL nor half a surrogate pair; what a migration throws may hold both. */
+function storable(text: string): string {
+  return text.replace(/\0|\p{Surrogate}/gu, '\ufffd')
 }
 
 export function actor(): string {
