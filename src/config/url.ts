@@ -105,7 +105,7 @@ function sslMode(parameters: Map<string, string>, written: Map<string, string>):
   const mode = (written.get('sslmode') ? undefined : ssl) ?? parameters.get('sslmode')
   if (!mode) return undefined
   const known = { allow: 'prefer', 'no-verify': 'require' }[mode] ?? mode
-  if (sslModes.includes(known)) return known
+  if (sslModes.some(each => each === known)) return known
   throw new UrlProblem(`sslmode ${JSON.stringify(mode.slice(0, 20))}; it is one of ${sslModes.join(', ')}`)
 }
 
