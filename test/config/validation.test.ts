@@ -141,7 +141,7 @@ describe('resolveTenancyConfig', () => {
     [{ registry: { url: 'mysql://root:hunter2@db' } }, 'does not start with postgresql://'],
     [{ registry: { url: 'host=db password=hunter2' } }, 'does not start with postgresql://'],
     [{ servers: { eu: { url: 'postgres://u:hunter2#x@db' } } }, 'servers.eu.url: expected a URL such as'],
-    [{ encryption: 'hunter2' }, 'encryption: expected an object with keys, found another text'],
+    [{ encryption: 'hunter2' }, 'encryption: expected an object with keys or provider, found another text'],
     [{ migrations: { directory: 'postgres://u:hunter2@db', lockTimeout: url } }, 'found another text'],
     [{ registry: 'embedded', connections: { max: 3, perTenant: 4 } }, 'at most connections.max (3), found 4'],
     [{ registry: 'embedded', colour: { retain: '7d' } }, 'colour: no such key'],
