@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { UrlDefaults } from './url.ts'
 
@@ -12,11 +12,14 @@ export function libpqDefaults(env: Environment): UrlDefaults {
     sslcert: env.PGSSLCERT,
     sslkey: env.PGSSLKEY,
   }).filter((entry): entry is [string, string] => Boolean(entry[1]))
+  const home = env.HOME ? join(env.HOME, '.postgresql') : undefined
+  const file = (name: string) => (home && existsSync(join(home, name)) ? join(home, name) : undefined)
   return {
     host: env.PGHOST,
     port: env.PGPORT,
     user: env.PGUSER || env.USER,
     parameters: Object.fromEntries(parameters),
+    files: { sslrootcert: file('root.crt'), sslcert: file('postgresql.crt'), sslkey: file('postgresql.key') },
     password: address => env.PGPASSWORD || passwordFromFile(env, address),
   }
 }

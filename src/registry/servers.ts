@@ -35,16 +35,16 @@ export class Servers {
     })
   }
 
-  /** The tenant's own login to its database. */
+  /**
+   * The tenant's own login to its database. The client certificate stays the admin's, since a server may want one of
+   * whoever comes (`clientcert=verify-ca`); it logs nobody in by another name than its own.
+   */
   tenant(tenant: Pick<Tenant, 'server' | 'database'>, credentials: TenantCredentials): ServerAddress {
     return {
       ...this.admin(tenant.server),
       database: tenant.database,
       user: credentials.username,
       password: credentials.password,
-      // A client certificate is the admin's.
-      sslcert: undefined,
-      sslkey: undefined,
     }
   }
 

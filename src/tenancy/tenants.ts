@@ -84,7 +84,11 @@ export interface ConnectionInfo {
   username: string
   password: Secret
   sslmode: string
+  /** Path of the authorities' certificates, or `system`. */
   sslrootcert?: string
+  /** Paths of the client certificate and its key that tenantctl itself uses. */
+  sslcert?: string
+  sslkey?: string
 }
 
 /** The tenants of a registry. */
@@ -174,14 +178,16 @@ export class Tenants {
   /** The URL of a tenant's database, password included. */
   async url(slugOrId: string, options: UrlOptions = {}): Promise<Secret> {
     const parts = await this.parts.get()
-    return toUrl(await addressOf(parts, await parts.registry.get(slugOrId), options))
+    const address = await addressOf(parts, await parts.registry.get(slugOrId), options)
+    // A URL is handed to the application; our client certificate is not for it.
+    return toUrl(options.admin ? address : { ...address, sslcert: undefined, sslkey: undefined })
   }
 
   /** The same in pieces, for programs that do not take a URL. */
   async connectionInfo(slugOrId: string, options: UrlOptions = {}): Promise<ConnectionInfo> {
     const parts = await this.parts.get()
     const address = await addressOf(parts, await parts.registry.get(slugOrId), options)
-    const { host, port, database, user, password, sslmode, sslrootcert } = address
+    const { host, port, database, user, password, sslmode, sslrootcert, sslcert, sslkey } = address
     return {
       host,
       port,
@@ -190,6 +196,7 @@ export class Tenants {
       password: password as Secret,
       sslmode,
       ...(sslrootcert === undefined ? {} : { sslrootcert }),
+      ...(sslcert === undefined ? {} : { sslcert, sslkey: sslkey as string }),
     }
   }
 

@@ -7,7 +7,7 @@ import { runCli } from './fake.ts'
 
 const connectionInfo = async () => ({
   ...{ host: 'db', port: 5433, database: 'tenant_acme', username: 'tenant_acme' },
-  ...{ password: new Secret('hunter2'), sslmode: 'require' },
+  ...{ password: new Secret('hunter2'), sslmode: 'require', sslrootcert: '/ca.crt' },
 })
 
 /** A psql of our own, first in the PATH: its output would go to the test's terminal, so it writes a file. */
@@ -23,7 +23,7 @@ function fakePsql(script: string): { folder: string; env: Record<string, string>
 
 test('gets the login through the environment, passes arguments and exit code on', async () => {
   const { folder, env } = fakePsql(
-    'echo "$PGHOST $PGPORT $PGDATABASE $PGUSER $PGPASSWORD $PGSSLMODE [$PGSERVICE$PGHOSTADDR] $*" > seen; exit 3',
+    'echo "$PGHOST $PGPORT $PGDATABASE $PGUSER $PGPASSWORD $PGSSLMODE $PGSSLROOTCERT [$PGSERVICE$PGHOSTADDR] $*" > seen; exit 3',
   )
   const args = ['psql', 'acme', '--', '-c', 'select 1', '--json']
   const { stdout, stderr, exitCode } = await runCli(args, {
@@ -33,7 +33,7 @@ test('gets the login through the environment, passes arguments and exit code on'
   })
   expect({ stdout, stderr, exitCode }).toEqual({ stdout: '', stderr: '', exitCode: 3 })
   expect(readFileSync(join(folder, 'seen'), 'utf8')).toBe(
-    'db 5433 tenant_acme tenant_acme hunter2 require [] -c select 1 --json\n',
+    'db 5433 tenant_acme tenant_acme hunter2 require /ca.crt [] -c select 1 --json\n',
   )
 })
 

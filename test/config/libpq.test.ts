@@ -39,3 +39,13 @@ describe('the password file', () => {
     expect(libpqDefaults({ HOME: home }).password?.(address)).toBe('pw')
   })
 })
+
+it('finds the certificates that lie in ~/.postgresql', () => {
+  const home = folder({ '.postgresql/root.crt': '', '.postgresql/postgresql.crt': '' })
+  expect(libpqDefaults({ HOME: home }).files).toEqual({
+    sslrootcert: `${home}/.postgresql/root.crt`,
+    sslcert: `${home}/.postgresql/postgresql.crt`,
+    sslkey: undefined,
+  })
+  expect(libpqDefaults({}).files).toEqual({})
+})

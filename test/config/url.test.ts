@@ -79,6 +79,22 @@ describe('completeUrl', () => {
     )
   })
 
+  it("takes libpq's own certificates only where TLS is insisted on", () => {
+    const files = {
+      sslrootcert: '/home/me/root.crt',
+      sslcert: '/home/me/postgresql.crt',
+      sslkey: '/home/me/postgresql.key',
+    }
+    const parameters = (query: string) => new URL(complete(`postgresql://me@db/x${query}`, { files })).search
+    expect(parameters('')).toBe('')
+    expect(parameters('?sslmode=disable')).toBe('?sslmode=disable')
+    for (const sslmode of ['require', 'verify-ca', 'verify-full']) {
+      expect(Object.fromEntries(new URLSearchParams(parameters(`?sslmode=${sslmode}`)))).toEqual({ sslmode, ...files })
+    }
+    const written = 'sslmode=require&sslrootcert=%2Fca.crt&sslcert=%2Fme.crt&sslkey=%2Fme.key'
+    expect(parameters(`?${written}`)).toBe(`?${written}`)
+  })
+
   it.each([
     'postgresql://me%20too:p%40%2F%3F%23%25%3A@%2Frun%2Fpg:5433/my%20%2F%20db?sslmode=verify-ca',
     'postgresql://me:pw@[fe80::1]:5433/x?sslmode=disable',

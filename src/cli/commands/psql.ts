@@ -29,7 +29,11 @@ export default defineCommand<{ tenant: string; args: string[]; role: LoginRole }
       PGUSER: login.username,
       // The environment, since arguments can be read by everyone on the machine.
       PGPASSWORD: login.password.reveal(),
-      ...(login.sslmode === undefined ? {} : { PGSSLMODE: login.sslmode }),
+      PGSSLMODE: login.sslmode,
+      // Without a file of authorities, verify-full means the system's: libpq has to be told so (from 16 on).
+      PGSSLROOTCERT: login.sslrootcert ?? (login.sslmode === 'verify-full' ? 'system' : undefined),
+      PGSSLCERT: login.sslcert,
+      PGSSLKEY: login.sslkey,
       // libpq lets a service, or a host's address, win over the variables above.
       PGSERVICE: undefined,
       PGHOSTADDR: undefined,
