@@ -67,6 +67,11 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
     },
     { name: 'psql', summary: 'open psql as a tenant', load: () => only(import('./commands/psql.ts')) },
     {
+      name: 'doctor',
+      summary: 'check every server against the registry',
+      load: () => only(import('./commands/doctor.ts')),
+    },
+    {
       name: 'repair',
       summary: 'finish or undo whatever a crash left half-done',
       load: () => only(import('./commands/repair.ts')),
@@ -106,6 +111,11 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
   ],
   'Schema and data:': [
     { name: 'migrate', summary: 'apply pending migrations', load: () => only(import('./commands/migrate.ts')) },
+    {
+      name: 'baseline',
+      summary: 'record migrations as applied without running them',
+      load: () => only(import('./commands/baseline.ts')),
+    },
     { name: 'rollback', summary: 'undo migrations', load: () => only(import('./commands/rollback.ts')) },
     {
       name: 'status',
@@ -154,6 +164,17 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
           name: 'reset',
           summary: 'stop it and delete all of its data',
           load: async () => (await import('./commands/embedded.ts')).reset,
+        },
+      ],
+    },
+    {
+      name: 'pgbouncer',
+      summary: 'a connection pooler in front of the servers',
+      commands: [
+        {
+          name: 'config',
+          summary: 'print its set-up for the whole fleet',
+          load: async () => (await import('./commands/pgbouncer.ts')).config,
         },
       ],
     },

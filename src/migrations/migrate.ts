@@ -16,6 +16,8 @@ export interface MigrateOptions {
   to?: string | undefined
   /** Go back instead. */
   rollback?: RollbackTarget | undefined
+  /** Write down that they are applied, and run nothing: the schema has them already. Default: false. */
+  recordOnly?: boolean | undefined
   /** Milliseconds; 0: none. */
   statementTimeoutMs: number
   /** Milliseconds to wait for another run on the same database. */
@@ -130,7 +132,8 @@ async function runMigration(run: Run, migration: Migration): Promise<void> {
   const direction = run.options.rollback ? 'down' : 'up'
   const startedAt = performance.now()
   notify(onEvent, { event: 'migration_started', tenant, migration: migration.name })
-  await (migration.sql ? runSqlMigration(run, migration) : runModule(run, migration))
+  if (run.options.recordOnly) await inTransaction(run, migration, async () => undefined)
+  else await (migration.sql ? runSqlMigration(run, migration) : runModule(run, migration))
   const durationMs = Math.round(performance.now() - startedAt)
   notify(onEvent, { event: 'migration_finished', tenant, migration: migration.name, direction, durationMs })
 }

@@ -21,6 +21,8 @@ const waitMs = 300_000
 export interface MigrationRun {
   to?: string | undefined
   rollback?: RollbackTarget | undefined
+  /** Record migrations as applied without running them. */
+  baseline?: boolean
   lockTimeoutMs: number
   statementTimeoutMs: number
   files: KnownFiles
@@ -28,6 +30,8 @@ export interface MigrationRun {
   check?: ((pending: readonly Migration[]) => void) | undefined
   onEvent: Listener | undefined
 }
+
+const changed = { migrate: 'migrated', rollback: 'rolled_back', baseline: 'baselined' } as const
 
 export type Outcome = Omit<TenantOutcome, 'tenant' | 'durationMs'>
 
@@ -39,7 +43,7 @@ export async function migrateTenant(
   visit: TenantVisit,
 ): Promise<Outcome> {
   const { notes, signal } = visit
-  const kind = run.rollback ? 'rollback' : 'migrate'
+  const kind = run.rollback ? 'rollback' : run.baseline ? 'baseline' : 'migrate'
   const ran: string[] = []
   let operationId: string | undefined
   const result = await journaled(parts, kind, tenant, visit.run, begin =>
@@ -48,6 +52,7 @@ export async function migrateTenant(
         return await migrateDatabase(client, run.files.migrations, {
           to: run.to,
           rollback: run.rollback,
+          recordOnly: run.baseline,
           statementTimeoutMs: run.statementTimeoutMs,
           waitMs,
           tenant: tenant.slug,
@@ -83,9 +88,9 @@ export async function migrateTenant(
     await parts.fleet.recordVersion({ id: tenant.id, version, operationId })
   }
   if (applied.length === 0) return { status: 'up_to_date', from: result.from, to: result.to, applied }
-  if (visit.canary && !run.rollback) await verifyCanary(parts, tenant, visit)
+  if (visit.canary && kind === 'migrate') await verifyCanary(parts, tenant, visit)
   const from = notes.from === undefined ? result.from : notes.from
-  return { status: run.rollback ? 'rolled_back' : 'migrated', from, to: result.to, applied }
+  return { status: changed[kind], from, to: result.to, applied }
 }
 
 /** What a tenant's database has and lacks, asked over its own login. */

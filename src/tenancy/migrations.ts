@@ -131,6 +131,29 @@ export class TenantMigrations {
     return runOverTenants(parts, 'rollback', fleet.items, options, work, { parameters })
   }
 
+  /**
+   * Records migrations up to and including `to` as applied without running them, for databases that have their schema
+   * from elsewhere. Throws `MIGRATION_NOT_FOUND`.
+   */
+  async baseline(selection: Selection, options: FleetOptions & { to: string }): Promise<FleetResult> {
+    const parts = await this.parts.get()
+    const migrations = await parts.migrations()
+    const to = findMigration(migrations, options.to).name
+    const [files, fleet] = await Promise.all([
+      KnownFiles.read(parts.registry, migrations),
+      surveyTenants(parts, selection),
+    ])
+    const run: MigrationRun = {
+      ...readLimits(parts, {}),
+      files,
+      to,
+      baseline: true,
+      onEvent: onEventOf(parts, options),
+    }
+    const work = visitor(fleet, selection, (tenant, visit) => migrateTenant(parts, tenant, run, visit))
+    return runOverTenants(parts, 'baseline', fleet.items, options, work, { parameters: { selection, to } })
+  }
+
   /** Applied and pending migrations, as the databases themselves tell. */
   async status(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
     const parts = await this.parts.get()
