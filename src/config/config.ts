@@ -4,8 +4,8 @@ import { TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
 import type { SslMode } from '../postgres/address.ts'
 import type { RoleModel } from '../registry/roles.ts'
-import type { EncryptionProvider } from '../secrets/provider.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import type { EncryptionProvider } from '../secrets/provider.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { validateConfig } from './validate.ts'
 
@@ -98,6 +98,11 @@ export interface TenancyConfig {
         concurrency?: number | undefined
         /** The same on any one server. Default: what `concurrency` allows. */
         concurrencyPerServer?: number | undefined
+        /**
+         * Take a fingerprint of a tenant's schema after each migration, as `drift` does: it reads the catalogs of every
+         * database that was changed. Default: false.
+         */
+        fingerprint?: boolean | undefined
         /** Failed tenants, as a number or as `'10%'`, after which no further tenant is begun. */
         maxFailures?: number | string | undefined
         /**
@@ -193,6 +198,7 @@ export interface ResolvedConfig {
   fleet: {
     concurrency: number | null
     concurrencyPerServer: number | null
+    fingerprint: boolean
     maxFailures: string | number | null
     verify?: (tenant: Tenant, knex: Knex) => unknown
   }

@@ -101,6 +101,7 @@ export const configSchema = v.object(
     fleet: group({
       concurrency: count,
       concurrencyPerServer: count,
+      fingerprint: v.optional(v.boolean('true or false')),
       verify: v.optional(
         v.custom<NonNullable<NonNullable<TenancyConfig['fleet']>['verify']>>(
           value => typeof value === 'function',

@@ -44,6 +44,7 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['database.connectionLimit', database.connectionLimit],
     ['fleet.concurrency', fleet.concurrency],
     ['fleet.concurrencyPerServer', fleet.concurrencyPerServer],
+    ['fleet.fingerprint', fleet.fingerprint],
     ['fleet.maxFailures', fleet.maxFailures],
     ['fleet.verify', fleet.verify ? 'function' : null],
     ['connections.max', connections.max],

@@ -98,6 +98,7 @@ function fillIn(
     fleet: {
       concurrency: fleet.concurrency ?? null,
       concurrencyPerServer: fleet.concurrencyPerServer ?? null,
+      fingerprint: fleet.fingerprint ?? false,
       maxFailures: fleet.maxFailures ?? null,
       ...(fleet.verify ? { verify: fleet.verify } : {}),
     },

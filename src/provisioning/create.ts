@@ -1,6 +1,7 @@
 import { v4 as uuid } from 'uuid'
 import { isTenancyError, TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
+import { refuseChanged } from '../migrations/changed.ts'
 import { checkDatabaseName, checkName, checkSlug, databaseName, roleName, slugify } from '../naming.ts'
 import { hostAndPort } from '../postgres/address.ts'
 import { withAdmin } from '../postgres/connect.ts'
@@ -60,7 +61,7 @@ export async function createTenant(
   const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
   if (wanted.protected && !tenant.protected && isHalfMade(tenant)) await parts.registry.setProtected(tenant.id, true)
   if (tenant.status === 'active') return existing(tenant, input)
-  return finishTenant(parts, tenant, { seed: input.seed ?? true }, options).catch(async error => {
+  return finishTenant(parts, tenant, { seed: await wantsSeeds(parts, tenant, input) }, options).catch(async error => {
     // Another run finished it while this one waited.
     if (isTenancyError(error) && error.code === 'TENANT_EXISTS')
       return existing(await parts.registry.get(tenant.id), input)
@@ -78,6 +79,12 @@ export async function reserveTenant(
   const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
   refuseUnlessHalfMade(tenant)
   return tenant
+}
+
+/** Whoever finishes a tenant that was begun without seeds, and says nothing about them, means it so too. */
+async function wantsSeeds(parts: ProvisioningParts, tenant: Tenant, input: CreateInput): Promise<boolean> {
+  if (input.seed !== undefined) return input.seed
+  return (await parts.journal.parametersOf<{ seed: boolean }>(tenant.id, 'create')).seed ?? true
 }
 
 /** Runs the steps of a tenant whose row is there. */
@@ -133,7 +140,8 @@ export async function reserveOrFind(parts: ProvisioningParts, wanted: NewTenant,
 /** Looks for what is in the way first, so that a plain clash of names leaves nothing half-made behind. */
 async function reserve(parts: ProvisioningParts, wanted: NewTenant, options: RunOptions): Promise<Tenant> {
   // A file that cannot be read must not leave a half-made tenant either.
-  await Promise.all([parts.migrations(), parts.seeds()])
+  const [migrations] = await Promise.all([parts.migrations(), parts.seeds()])
+  refuseChanged(migrations, await parts.registry.checksums())
   const address = parts.servers.admin(wanted.server)
   const doing = `connecting to server "${wanted.server}" at ${hostAndPort(address)} as ${address.user}`
   await withAdmin(address, { signal: options.signal, doing }, async admin => {

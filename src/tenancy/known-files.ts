@@ -1,4 +1,5 @@
-import { type ErrorReport, TenancyError } from '../errors.ts'
+import type { ErrorReport } from '../errors.ts'
+import { refuseChanged } from '../migrations/changed.ts'
 import type { Migration } from '../migrations/source.ts'
 import type { TenantRegistry } from '../registry/tenant-registry.ts'
 
@@ -25,7 +26,7 @@ export class KnownFiles {
     const files = new KnownFiles(registry, migrations, await registry.checksums(), options.allowChanged ?? false)
     // Accepted once is accepted for good, also where no tenant needs any file.
     if (options.allowChanged) await files.record([...files.#known.keys()])
-    else files.#refuseChanged()
+    else refuseChanged(migrations, files.#known)
     return files
   }
 
@@ -42,19 +43,5 @@ export class KnownFiles {
   hasWorked(error: ErrorReport): boolean {
     const migration = error.migration === undefined ? undefined : this.#byFile.get(error.migration)
     return migration !== undefined && this.#known.get(migration.name) === migration.checksum
-  }
-
-  /** A file that was applied somewhere and then changed would make tenants differ for ever. */
-  #refuseChanged(): void {
-    const known = this.#known
-    const changed = this.migrations.filter(({ name, checksum }) => (known.get(name) ?? checksum) !== checksum)
-    if (changed.length === 0) return
-    const list = changed.map(
-      ({ file, name, checksum }) => `${file} (was ${known.get(name)?.slice(0, 12)}, is ${checksum.slice(0, 12)})`,
-    )
-    throw new TenancyError('MIGRATION_CHANGED', `changed after having been applied: ${list.join(', ')}`, {
-      migration: changed[0]?.file,
-      hint: 'restore the file and put the change into a new migration; --allow-changed accepts it as it is now',
-    })
   }
 }

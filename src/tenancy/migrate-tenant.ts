@@ -11,6 +11,7 @@ import type { Client } from '../postgres/connect.ts'
 import type { LoadedTenant } from '../registry/fleet-registry.ts'
 import { historySchema } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import { noteFingerprint } from './drift.ts'
 import { asTenant, journaled, type TenantVisit } from './fleet.ts'
 import type { KnownFiles } from './known-files.ts'
 import type { Parts } from './parts.ts'
@@ -49,7 +50,7 @@ export async function migrateTenant(
   const result = await journaled(parts, kind, tenant, visit.run, begin =>
     asTenant(parts, tenant, { lockTimeoutMs: run.lockTimeoutMs, signal }, async client => {
       try {
-        return await migrateDatabase(client, run.files.migrations, {
+        const migrated = await migrateDatabase(client, run.files.migrations, {
           to: run.to,
           rollback: run.rollback,
           recordOnly: run.baseline,
@@ -69,6 +70,8 @@ export async function migrateTenant(
             operationId = await begin({ from, migrations: plan.map(migration => migration.name) })
           },
         })
+        if (migrated.ran.length > 0 && parts.config.fleet.fingerprint) await noteFingerprint(parts, tenant, client)
+        return migrated
       } catch (error) {
         // What was applied before the failure stays applied, and the registry has to know.
         if (ran.length > 0) {
