@@ -40,8 +40,7 @@ describe.each(everySetting())('what a tenant of a $admin admin plants, roles $ro
     for (const statement of plants(schema)) await sql(planter, statement)
     for (const url of new Set([planter, app])) {
       // Read at every login as that role: the tenant's own names come before those of the system.
-      await sql(url, 'ALTER ROLE CURRENT_USER SET search_path = public, pg_catalog').catch(() => undefined)
-      await sql(url, 'ALTER ROLE SESSION_USER SET search_path = public, pg_catalog')
+      await sql(url, 'SET ROLE NONE; ALTER ROLE SESSION_USER SET search_path = public, pg_catalog')
     }
   })
 
