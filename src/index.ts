@@ -41,6 +41,7 @@ export type { PurgeOptions, RotatePasswordOptions } from './tenancy/lifecycle.ts
 export type { MigrateOptions, RollbackOptions } from './tenancy/migrations.ts'
 export type { PendingPlan, PlanFile, PlanOptions } from './tenancy/plan.ts'
 export type { WorkOptions } from './tenancy/queue.ts'
+export type { PgBouncerOptions, PgBouncerSetup } from './tenancy/pgbouncer.ts'
 export type { RemovedLeftover, RepairOptions, RepairResult } from './tenancy/repair.ts'
 export type { SeedOptions } from './tenancy/seeds.ts'
 export type { FailureSummary, FleetSummary, VersionCount } from './tenancy/summary.ts'

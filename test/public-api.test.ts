@@ -74,6 +74,8 @@ test('the types that it exports', () => {
       "OperationKind",
       "OperationStep",
       "PendingPlan",
+      "PgBouncerOptions",
+      "PgBouncerSetup",
       "PlanFile",
       "PlanOptions",
       "PurgeOptions",
@@ -124,8 +126,8 @@ test('what a tenancy can do', () => {
     [...Object.keys(part), ...Object.getOwnPropertyNames(Object.getPrototypeOf(part))]
       .filter(name => name !== 'constructor' && typeof (part as Record<string, unknown>)[name] === 'function')
       .sort()
-  const { tenants, migrations, seeds, connections, operations, registry } = tenancy
-  const parts = { tenancy, tenants, migrations, seeds, connections, operations, registry }
+  const { tenants, migrations, seeds, connections, domains, operations, registry } = tenancy
+  const parts = { tenancy, tenants, migrations, seeds, connections, domains, operations, registry }
   expect(
     Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, methodsOf(part)])),
   ).toMatchInlineSnapshot(`
@@ -134,6 +136,12 @@ test('what a tenancy can do', () => {
         "get",
         "run",
         "stats",
+      ],
+      "domains": [
+        "add",
+        "list",
+        "remove",
+        "resolve",
       ],
       "migrations": [
         "lint",
@@ -175,6 +183,7 @@ test('what a tenancy can do', () => {
       ],
       "tenancy": [
         "close",
+        "pgbouncer",
         "repair",
         "run",
       ],

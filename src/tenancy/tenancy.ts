@@ -12,6 +12,7 @@ import { TenantMigrations } from './migrations.ts'
 import { LazyParts } from './parts.ts'
 import { TenantQueue } from './queue.ts'
 import { type RepairOptions, type RepairResult, repair } from './repair.ts'
+import { type PgBouncerOptions, type PgBouncerSetup, pgbouncerSetup } from './pgbouncer.ts'
 import { TenantSeeds } from './seeds.ts'
 import { Tenants } from './tenants.ts'
 
@@ -93,6 +94,11 @@ export class Tenancy implements AsyncDisposable {
 
 /**
  * The library's entry. Reads no environment and no file: `loadConfig` and `resolveConfig` do. Throws
+  /** The set-up of a PgBouncer in front of a server, for all of its tenants. Throws `SERVER_NOT_FOUND` or `USAGE`. */
+  async pgbouncer(options: PgBouncerOptions = {}): Promise<PgBouncerSetup> {
+    return pgbouncerSetup(this.#parts, options)
+  }
+
  * `CONFIG_INVALID`, `ENCRYPTION_KEY_INVALID` or `NOT_CONFIGURED`.
  */
 export function createTenancy(config: TenancyConfig | ResolvedConfig): Tenancy {
