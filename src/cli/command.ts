@@ -20,6 +20,8 @@ export interface CommandModule<Input, Result> {
   hint?(result: Result, input: Input, options: GlobalOptions): string | undefined
   /** A signal is how this command is meant to end: its own exit code counts, not the signal's. */
   endsBySignal?: boolean
+  /** `-o plan.json` names a file that it writes. */
+  writesFile?: true
   /** Default 0. */
   exitCode?(result: Result, input: Input): number
 }

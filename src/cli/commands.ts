@@ -118,6 +118,11 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
     },
     { name: 'rollback', summary: 'undo migrations', load: () => only(import('./commands/rollback.ts')) },
     {
+      name: 'plan',
+      summary: 'write down what migrate would do, for review',
+      load: () => only(import('./commands/plan.ts')),
+    },
+    {
       name: 'status',
       summary: 'applied and pending migrations per tenant',
       load: () => only(import('./commands/status.ts')),
@@ -133,6 +138,11 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
       load: () => only(import('./commands/drift.ts')),
     },
     { name: 'seed', summary: 'run the seed files', load: () => only(import('./commands/seed.ts')) },
+    {
+      name: 'runs',
+      summary: 'the ledger of commands over many tenants',
+      load: () => only(import('./commands/runs.ts')),
+    },
   ],
   'Set-up:': [
     {

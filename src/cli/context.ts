@@ -15,6 +15,8 @@ export interface CliContext {
   interactive: boolean
   /** Pass these to every library call that takes them. */
   runOptions: { signal: AbortSignal; onEvent: Listener }
+  /** The same for commands over many tenants: the first Ctrl-C lets those at work finish. */
+  fleetOptions(): { signal: AbortSignal; drain: AbortSignal; onEvent: Listener }
   library(): Promise<Library>
   config(): Promise<{ config: ResolvedConfig; settings: Setting[]; file: string | null }>
   /** The same for those who only want to look: complains about no missing server. */
@@ -44,6 +46,10 @@ export function createContext(parts: {
     signal: signals.signal,
     interactive: canPrompt(io, options),
     runOptions: { signal: signals.signal, onEvent: event => reporter.event(event) },
+    fleetOptions: () => {
+      signals.drainFirst()
+      return { signal: signals.signal, drain: signals.drain, onEvent: event => reporter.event(event) }
+    },
     library,
     config,
     settings: once(async () => (await library()).effectiveSettings(sources())),

@@ -87,8 +87,8 @@ export function exitCodeOf(code: string): ExitCode {
 }
 
 /** What every fleet command ends with. */
-export function fleetExitCode(result: { failed: number }): ExitCode {
-  return result.failed > 0 ? 5 : 0
+export function fleetExitCode(result: { failed: number; stopped?: string }): ExitCode {
+  return result.failed > 0 || result.stopped !== undefined ? 5 : 0
 }
 
 /** One tenant that was named is no fleet to its user: its own error decides, so that open connections are a 4. */

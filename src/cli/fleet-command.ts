@@ -22,7 +22,7 @@ export interface FleetInput<Options> {
   options: RolloutInput & Options
 }
 
-type RunOptions<Options> = RolloutInput & Options & { expect?: number } & CliContext['runOptions']
+type RunOptions<Options> = RolloutInput & Options & { expect?: number } & ReturnType<CliContext['fleetOptions']>
 
 /** A command that does one thing to each tenant of a selection and has little else to say. */
 export function fleetCommand<Options extends object>(what: {
@@ -49,7 +49,7 @@ export function fleetCommand<Options extends object>(what: {
       const expect = what.confirm === undefined ? undefined : await confirmFleet(context, selection, what.confirm)
       const confirmed = expect === undefined ? {} : { expect }
       const { tenants } = await context.tenancy()
-      return await what.run(tenants, selection, { ...input.options, ...confirmed, ...context.runOptions })
+      return await what.run(tenants, selection, { ...input.options, ...confirmed, ...context.fleetOptions() })
     },
     text: fleetText,
     exitCode: (result, { selection }) => selectionExitCode(result, selection),

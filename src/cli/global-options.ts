@@ -1,16 +1,31 @@
-import { type Command, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { OutputFormat } from './io.ts'
 
 export interface GlobalOptions {
   /** Settings as given by flags, for `resolveConfig`. */
   flags: { config?: string; registry?: string; embedded?: boolean; migrations?: string; seeds?: string }
   output: OutputFormat
+  /** With `-o <file>.json`, for commands that write one. */
+  outputFile?: string
   quiet: boolean
   verbose: boolean
   color: boolean
   yes: boolean
   /** False with --no-input. */
   input: boolean
+}
+
+const formats: readonly OutputFormat[] = ['text', 'json', 'ndjson']
+
+/** A format, or the name of a file for the commands that write one. */
+function parseOutput(value: string): string {
+  if ((formats as readonly string[]).includes(value) || value.endsWith('.json')) return value
+  throw new InvalidArgumentError(`Allowed choices are ${formats.join(', ')}.`)
+}
+
+/** The same words as commander's, for a command that writes no file. */
+export function notAFormat(value: string): string {
+  return `option '-o, --output <format>' argument '${value}' is invalid. Allowed choices are ${formats.join(', ')}.`
 }
 
 /** Declared on the program alone: commander takes them on either side of the command's name. */
@@ -21,7 +36,9 @@ export function addGlobalOptions(program: Command): void {
     .option('--embedded', 'use the embedded PostgreSQL of this project, started when needed')
     .option('--migrations <dir>', 'folder of tenant migrations')
     .option('--seeds <dir>', 'folder of seed files')
-    .addOption(new Option('-o, --output <format>', 'output format').choices(['text', 'json', 'ndjson']).default('text'))
+    .addOption(
+      new Option('-o, --output <format>', 'output format').choices(formats).default('text').argParser(parseOutput),
+    )
     .addOption(new Option('--json', 'the same as -o json').implies({ output: 'json' }))
     .option('-q, --quiet', 'print results and errors only')
     .option('-v, --verbose', 'print steps, durations and the details of errors')
@@ -39,7 +56,9 @@ export function readGlobalOptions(program: Command): GlobalOptions {
   if (given.embedded) flags.embedded = true
   return {
     flags,
-    output: given.output as OutputFormat,
+    ...(String(given.output).endsWith('.json')
+      ? { output: 'text', outputFile: given.output }
+      : { output: given.output as OutputFormat }),
     quiet: Boolean(given.quiet),
     verbose: Boolean(given.verbose),
     color: given.color !== false,

@@ -78,6 +78,7 @@ export function readFilter(options: Record<string, unknown>): TenantFilter {
 export interface SelectionInput {
   tenants: string[]
   file?: string
+  failedOf?: string
   all: boolean
   filter: TenantFilter
 }
@@ -87,6 +88,7 @@ export function selectionOptions(command: Command): Command {
     .argument('[tenant...]', 'slugs or ids')
     .option('--all', 'every tenant')
     .option('--tenants-file <file>', 'slugs or ids from a file, one a line; - is stdin')
+    .option('--failed-of <run>', 'tenants that failed in a recorded run, or in the last one: "last"')
   return filterOptions(command)
 }
 
@@ -105,15 +107,20 @@ export function readOptionalSelection(command: Command): SelectionInput | undefi
   const filter = readFilter(options)
   const tenants = (command.processedArgs[0] as string[] | undefined) ?? []
   const file = options.tenantsFile as string | undefined
-  const ways = [tenants.length > 0 || file !== undefined, Boolean(options.all), Object.keys(filter).length > 0]
+  const failedOf = options.failedOf as string | undefined
+  const named = tenants.length > 0 || file !== undefined
+  const ways = [named, Boolean(options.all), failedOf !== undefined, Object.keys(filter).length > 0]
   const given = ways.filter(Boolean).length
   if (given === 0) return undefined
-  if (given > 1) throw new CliError('USAGE', 'names, --all and filters exclude each other', { hint: selectionHint })
-  return { tenants, ...(file === undefined ? {} : { file }), all: Boolean(options.all), filter }
+  if (given > 1)
+    throw new CliError('USAGE', 'names, --all, --failed-of and filters exclude each other', { hint: selectionHint })
+  const optional = { ...(file === undefined ? {} : { file }), ...(failedOf === undefined ? {} : { failedOf }) }
+  return { tenants, ...optional, all: Boolean(options.all), filter }
 }
 
 export async function toSelection(input: SelectionInput, io: CliIo): Promise<Selection> {
   if (input.all) return { all: true }
+  if (input.failedOf !== undefined) return { failedOf: input.failedOf }
   if (input.file === undefined) return input.tenants.length > 0 ? { tenants: unique(input.tenants) } : input.filter
   const listed = (await readInputFile(input.file, io)).split(/\r?\n/).map(line => line.replace(/#.*/, '').trim())
   const tenants = unique([...input.tenants, ...listed.filter(line => line !== '')])
@@ -140,13 +147,17 @@ function unique(names: readonly string[]): string[] {
 /** How a fleet command goes about it. */
 export function concurrencyOptions(command: Command): Command {
   return command
-    .option('--concurrency <n>', 'how many tenants at a time', positiveInteger)
+    .option('--concurrency <n>', 'how many tenants at a time (default: what the servers do best with)', positiveInteger)
+    .option('--concurrency-per-server <n>', 'how many at a time on one server', positiveInteger)
     .option('--max-failures <n|n%>', 'start no further tenant after this many failures', countOrPercent)
+    .option('--timeout <duration>', 'cancel the work on a tenant after this time', duration)
+    .option('--run-timeout <duration>', 'cancel everything after this time', duration)
 }
 
 export function rolloutOptions(command: Command): Command {
   return concurrencyOptions(command)
     .option('--canary <n|n%>', 'these tenants first; the rest only when all of them passed', countOrPercent)
+    .option('--bake <duration>', 'wait so long between the canary group and the rest', duration)
     .option('--retries <n>', 'tries again after a failure that may pass', wholeNumber)
     .option('--lock-timeout <duration>', 'give up waiting for a lock after this time', duration)
     .option('--statement-timeout <duration>', 'cancel a statement after this time; 0 is never', duration)
@@ -154,6 +165,10 @@ export function rolloutOptions(command: Command): Command {
 
 export interface RolloutInput {
   concurrency?: number
+  concurrencyPerServer?: number
+  timeout?: number | string
+  runTimeout?: number | string
+  bake?: number | string
   canary?: number | string
   maxFailures?: number | string
   retries?: number
@@ -161,7 +176,10 @@ export interface RolloutInput {
   statementTimeout?: number | string
 }
 
-const rolloutKeys = ['concurrency', 'canary', 'maxFailures', 'retries', 'lockTimeout', 'statementTimeout'] as const
+const rolloutKeys = [
+  ...(['concurrency', 'concurrencyPerServer', 'timeout', 'runTimeout', 'bake', 'canary', 'maxFailures'] as const),
+  ...(['retries', 'lockTimeout', 'statementTimeout'] as const),
+] as const
 
 /** Only what was given: a key that is undefined would hide the configured value. */
 export function readRollout(command: Command): RolloutInput {

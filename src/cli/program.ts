@@ -4,8 +4,14 @@ import { type CommandEntry, commandTable } from './commands.ts'
 import { type CliContext, createContext } from './context.ts'
 import { CliError, isPromptExit, toReport } from './errors.ts'
 import { exitCodeOf } from './exit-codes.ts'
-import { addGlobalOptions, type GlobalOptions, guessOutputFormat, readGlobalOptions } from './global-options.ts'
-import { type CliIo, write } from './io.ts'
+import {
+  addGlobalOptions,
+  type GlobalOptions,
+  guessOutputFormat,
+  notAFormat,
+  readGlobalOptions,
+} from './global-options.ts'
+import { type CliIo, type SignalName, write } from './io.ts'
 import { createReporter, type Reporter } from './output/reporter.ts'
 import { colorLevel } from './output/style.ts'
 import { watchSignals } from './signals.ts'
@@ -116,9 +122,7 @@ function loadOnDemand(parent: Command, entries: ReadonlyMap<string, CommandEntry
 
 async function runCommand(module: AnyCommand, command: Command, io: CliIo, options: GlobalOptions): Promise<number> {
   const reporter = await createReporter(io, options)
-  const signals = watchSignals(io, name =>
-    reporter.note(name === 'SIGINT' ? 'stopping; press Ctrl-C again to leave at once' : 'stopping'),
-  )
+  const signals = watchSignals(io, (stage, name) => reporter.note(stopping(stage, name)))
   const context = createContext({ io, options, reporter, signals })
   let exitCode: number
   try {
@@ -136,7 +140,15 @@ async function runCommand(module: AnyCommand, command: Command, io: CliIo, optio
   return module.endsBySignal ? exitCode : (signals.exitCode() ?? exitCode)
 }
 
+function stopping(stage: 'drain' | 'cancel', name: SignalName): string {
+  if (stage === 'drain')
+    return 'finishing the tenants at work and beginning no other; press Ctrl-C again to cancel them'
+  return name === 'SIGINT' ? 'stopping; press Ctrl-C again to leave at once' : 'stopping'
+}
+
 async function execute(module: AnyCommand, command: Command, context: CliContext): Promise<number> {
+  if (context.options.outputFile !== undefined && !module.writesFile)
+    throw new CliError('USAGE', notAFormat(context.options.outputFile))
   const input = module.read(command)
   const result = await module.run(input, context)
   await context.reporter.result({

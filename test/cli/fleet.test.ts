@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -19,7 +19,10 @@ const broken: TenantOutcome = {
 
 function recording(outcomes: TenantOutcome[]) {
   const calls: unknown[][] = []
-  const run = async (selection: unknown, { signal: _s, onEvent: _e, ...options }: Record<string, unknown>) => {
+  const run = async (
+    selection: unknown,
+    { signal: _s, drain: _d, onEvent: _e, ...options }: Record<string, unknown>,
+  ) => {
     calls.push([selection, options])
     return fleet('migrate', outcomes)
   }
@@ -35,6 +38,7 @@ describe('selections', () => {
     [['--all'], { all: true }],
     [['--label', 'plan=pro', '--label', 'eu=yes'], { labels: { plan: 'pro', eu: 'yes' } }],
     [['--server', 'eu1', '--status', 'failed'], { server: 'eu1', status: 'failed' }],
+    [['--failed-of', 'last'], { failedOf: 'last' }],
     [['--tenants-file', 'tenants.txt'], { tenants: ['acme', 'globex'] }],
     [['initech', '--tenants-file', '-'], { tenants: ['initech', 'hooli'] }],
   ])('%s', async (args, selection) => {
@@ -93,6 +97,60 @@ describe('migrate', () => {
     expect(verbose.stdout).toContain('✓ t39')
   })
 
+  test('many failures are told by what they have in common', async () => {
+    const failures = [
+      {
+        ...{ count: 37, code: 'MIGRATION_FAILED', sqlstate: '23505', migration: '005_x.sql', line: 12 },
+        ...{ message: '005_x.sql, line 12: duplicate key value', tenants: ['t0', 't1'] },
+      },
+    ]
+    const outcomes = Array.from({ length: 37 }, (_, index): TenantOutcome => ({ ...broken, tenant: `t${index}` }))
+    const result = {
+      ...fleet('migrate', outcomes),
+      failures,
+      run: 'r_0mk3vq8z1abc',
+      stopped: 'more than 5 tenants failed',
+    }
+    const { stdout, exitCode } = await runCli(['migrate', '--all'], {
+      tenancy: { migrations: { run: async () => result } },
+    })
+    expect(exitCode).toBe(5)
+    expect(stdout).toBe(`✗ 37 tenants: 23505 duplicate key value in 005_x.sql, line 12
+  t0, t1 and 35 more
+
+37 failed of 37 tenants in 1.2s
+stopped: more than 5 tenants failed
+run r_0mk3vq8z1abc: \`tenantctl runs show r_0mk3vq8z1abc\` tells more
+`)
+  })
+
+  test('--dry-run of many tenants tells them by version', async () => {
+    const pending = [{ name: '004_x', sql: 'select 1' }]
+    const plans = Array.from({ length: 1200 }, (_, index) => ({
+      ...{ tenant: `t${index}`, from: index < 20 ? '001' : '003' },
+      pending: index < 20 ? [{ name: '002', sql: 'select 2' }, ...pending] : pending,
+    }))
+    const { stdout } = await runCli(['migrate', '--all', '--dry-run'], {
+      tenancy: { migrations: { plan: async () => plans } },
+    })
+    expect(stdout).toContain(
+      '1,180 tenants at 003: 1 pending\n    004_x\n20 tenants at 001: 2 pending\n    002\n    004_x\n',
+    )
+  })
+
+  test('--plan and --resume have their own tenants', async () => {
+    const { tenancy } = recording([])
+    expect((await runCli(['migrate', '--resume', 'r_1'], { tenancy })).exitCode).toBe(0)
+    for (const args of [
+      ['--resume', 'r_1', '--all'],
+      ['--plan', 'x.json', '--to', '1'],
+      ['--plan', 'x.json', 'acme'],
+      [],
+    ]) {
+      expect((await runCli(['migrate', ...args], { tenancy })).exitCode).toBe(2)
+    }
+  })
+
   test('--dry-run prints the SQL of a file once', async () => {
     const pending = [
       { name: '003_labels', sql: 'create table labels ();\n' },
@@ -110,6 +168,34 @@ describe('migrate', () => {
     expect(stdout).toContain('2 of 3 tenants would be migrated; nothing was changed')
     const json = await runCli(['migrate', '--all', '--dry-run', '--json'], { tenancy: { migrations: { plan } } })
     expect(JSON.parse(json.stdout)).toMatchObject({ command: 'migrate', dryRun: true, total: 3 })
+  })
+})
+
+describe('plan', () => {
+  const plan = {
+    ...{ tenantctl: 'plan', version: 1, registry: 'x', createdAt: '2026-01-05T10:00:00.000Z', to: null },
+    migrations: [{ name: '004_x', file: '004_x.sql', checksum: 'c', sql: 'select 1' }],
+    tenants: [{ id: '1', tenant: 'acme', from: '003', hash: 'h', pending: ['004_x'] }],
+  }
+  const tenancy = { migrations: { planFile: async () => plan, run: async () => fleet('migrate', []) } }
+  const cwd = mkdtempSync(join(tmpdir(), 'tenantctl-'))
+
+  test('-o plan.json writes it, and migrate --plan takes it', async () => {
+    const { stdout, stderr, exitCode } = await runCli(['plan', '--all', '-o', 'plan.json'], { tenancy, cwd })
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 0,
+      stderr: 'hint: written to plan.json; run it with `tenantctl migrate --plan plan.json`\n',
+    })
+    expect(stdout).toContain('acme  from 003\n    004_x')
+    expect(JSON.parse(readFileSync(join(cwd, 'plan.json'), 'utf8'))).toEqual(plan)
+    expect((await runCli(['migrate', '--plan', 'plan.json'], { tenancy, cwd })).exitCode).toBe(0)
+    expect((await runCli(['plan', '--all', '--json', '--out', 'b.json'], { tenancy, cwd })).stdout).toContain('"004_x"')
+  })
+
+  test('other commands write no file', async () => {
+    const { stderr, exitCode } = await runCli(['status', '--all', '-o', 'x.json'], { tenancy, cwd })
+    expect(exitCode).toBe(2)
+    expect(stderr).toContain("argument 'x.json' is invalid. Allowed choices are text, json, ndjson.")
   })
 })
 

@@ -9,7 +9,7 @@ function recording(result: unknown) {
     (name: string) =>
     async (...given: unknown[]) => {
       const options = (given.length > 1 ? given.at(-1) : given[0]) as Record<string, unknown>
-      const { signal: _s, onEvent: _e, ...rest } = options ?? {}
+      const { signal: _s, drain: _d, onEvent: _e, ...rest } = options ?? {}
       calls.push([name, ...given.slice(0, -1), rest])
       return result
     }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { SignalName } from '../../src/cli/io.ts'
 import { TenancyError } from '../../src/errors.ts'
-import { runCli } from './fake.ts'
+import { fleet, runCli } from './fake.ts'
 
 /** A create that waits for its signal, as one does that waits for a server. */
 async function interrupted(signals: SignalName[], args = ['create', 'acme']) {
@@ -34,6 +34,38 @@ test.each([
 
 test('a second signal leaves at once', async () => {
   expect((await interrupted(['SIGINT', 'SIGINT'])).ended).toEqual([130])
+})
+
+/** A migrate over many tenants, told which of its two signals fired. */
+async function migrating(signals: SignalName[]) {
+  let send: (signal: SignalName) => void = () => {}
+  const fired: string[] = []
+  const run = (_selection: unknown, { signal, drain }: { signal: AbortSignal; drain: AbortSignal }) =>
+    new Promise(resolve => {
+      drain.addEventListener('abort', () => fired.push('drain'))
+      signal.addEventListener('abort', () => fired.push('cancel'))
+      for (const name of signals) send(name)
+      setTimeout(() => resolve(fleet('migrate', [])), 20)
+    })
+  const result = await runCli(['migrate', '--all'], {
+    tenancy: { migrations: { run } },
+    onStart: given => {
+      send = given
+    },
+  })
+  return { fired, exitCode: result.exitCode, ended: result.ended, stderr: result.stderr }
+}
+
+test('Ctrl-C during a fleet command begins no tenant, once more cancels, and once more leaves', async () => {
+  const once = await migrating(['SIGINT'])
+  expect(once).toMatchObject({ fired: ['drain'], exitCode: 130, ended: [] })
+  expect(once.stderr).toContain('press Ctrl-C again to cancel')
+  expect(await migrating(['SIGINT', 'SIGINT'])).toMatchObject({ fired: ['drain', 'cancel'], exitCode: 130, ended: [] })
+  expect(await migrating(['SIGINT', 'SIGINT', 'SIGINT'])).toMatchObject({ ended: [130] })
+})
+
+test('SIGTERM cancels at once', async () => {
+  expect(await migrating(['SIGTERM'])).toMatchObject({ fired: ['drain', 'cancel'], exitCode: 143 })
 })
 
 test('JSON output stays one line', async () => {

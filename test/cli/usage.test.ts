@@ -63,8 +63,8 @@ describe('bad usage is 2', () => {
     [['migrate', '--all', '--concurrency', '0'], 'at least 1', ''],
     [['seed', '--tenants-file', 'missing.txt'], 'cannot read missing.txt', ''],
     [['seed', '--tenants-file', '-'], 'the standard input names no tenant', ''],
-    [['rollback', 'acme'], 'either --to <migration> or --steps <n>', ''],
-    [['rollback', 'acme', '--to', 'x', '--steps', '1'], 'either --to <migration> or --steps <n>', ''],
+    [['rollback', 'acme'], 'one of --to <migration>, --steps <n> and --run <id>', ''],
+    [['rollback', 'acme', '--to', 'x', '--steps', '1'], 'one of --to <migration>, --steps <n> and --run <id>', ''],
     [['completion', 'powershell'], 'Allowed choices are bash, zsh, fish', ''],
   ])('%s', async (args, what, next) => {
     const text = await runCli(args)

@@ -29,7 +29,7 @@ export default defineCommand<Input, FleetResult>({
   read: command => ({ selection: readSelection(command), rollout: readRollout(command), to: command.opts().to }),
   async run({ selection, rollout, to }, context) {
     const chosen = await toSelection(selection, context.io)
-    return await (await context.tenancy()).migrations.baseline(chosen, { ...rollout, ...context.runOptions, to })
+    return await (await context.tenancy()).migrations.baseline(chosen, { ...rollout, ...context.fleetOptions(), to })
   },
   text: fleetText,
   exitCode: result => fleetExitCode(result),

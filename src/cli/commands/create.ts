@@ -59,7 +59,7 @@ export default defineCommand<Input, Result>({
     const rows = await parseTenantRows(text, input.file === '-' ? 'the standard input' : input.file)
     const inputs = rows.map(row => ({ ...input.common, ...row, labels: { ...input.common.labels, ...row.labels } }))
     const tenancy = await context.tenancy()
-    const fleet = await tenancy.tenants.createMany(inputs, { ...input.rollout, ...context.runOptions })
+    const fleet = await tenancy.tenants.createMany(inputs, { ...input.rollout, ...context.fleetOptions() })
     return { kind: 'many', fleet }
   },
   json(result) {

@@ -35,7 +35,7 @@ export default defineCommand<Input, DriftReport>({
   }),
   async run(input, context) {
     const selection = await toSelection(input.selection, context.io)
-    return await (await context.tenancy()).drift.check(selection, { ...input.rollout, ...context.runOptions })
+    return await (await context.tenancy()).drift.check(selection, { ...input.rollout, ...context.fleetOptions() })
   },
   text(report, style) {
     const [largest, ...others] = report.groups

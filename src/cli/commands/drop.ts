@@ -63,7 +63,7 @@ export default defineCommand<Input, FleetResult>({
       ...(expect === undefined ? {} : { expect }),
       ...(backup === undefined ? {} : { backup: backup && resolve(context.io.cwd, backup) }),
       ...(retain === undefined ? {} : { retain }),
-      ...context.runOptions,
+      ...context.fleetOptions(),
     })
   },
   text: fleetText,

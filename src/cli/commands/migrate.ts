@@ -1,10 +1,12 @@
 import type { FleetResult } from '../../fleet/result.ts'
-import type { Selection } from '../../fleet/selection.ts'
-import type { PendingPlan } from '../../index.ts'
+import type { PendingPlan, PlanFile } from '../../index.ts'
 import { defineCommand, examples } from '../command.ts'
+import { CliError } from '../errors.ts'
 import { fleetExitCode } from '../exit-codes.ts'
 import {
   type RolloutInput,
+  readInputFile,
+  readOptionalSelection,
   readRollout,
   readSelection,
   rolloutOptions,
@@ -13,21 +15,33 @@ import {
   toSelection,
 } from '../options.ts'
 import { fleetText } from '../output/fleet.ts'
-import { planText } from '../output/plan.ts'
+import { groupPlans, type PlanGroup, planText } from '../output/plan.ts'
 
 interface Input {
-  selection: SelectionInput
+  selection: SelectionInput | undefined
+  planFile?: string
+  resume?: string
   rollout: RolloutInput & { to?: string; verify?: boolean; strict?: boolean; allowChanged?: boolean }
   dryRun: boolean
 }
 
-type Result = FleetResult | { command: 'migrate'; dryRun: true; total: number; tenants: PendingPlan[] }
+interface DryRun {
+  command: 'migrate'
+  dryRun: true
+  total: number
+  groups: PlanGroup[]
+  tenants: PendingPlan[]
+}
+
+type Result = FleetResult | DryRun
 
 export default defineCommand<Input, Result>({
   configure(command) {
     selectionOptions(command)
       .option('--to <migration>', 'stop after this migration')
       .option('--dry-run', 'print what would run, and change nothing')
+      .option('--plan <file>', 'do what `tenantctl plan` wrote down, and refuse when anything has changed since')
+      .option('--resume <run>', 'take up a run that was interrupted: its tenants and its target')
     rolloutOptions(command)
       .option('--verify', 'ask every database, not only the registry, what has been applied')
       .option('--strict', 'refuse files that are dangerous on live tables; see `tenantctl lint`')
@@ -37,25 +51,50 @@ export default defineCommand<Input, Result>({
       'tenantctl migrate acme globex --to 20260103_add_labels',
       'tenantctl migrate --all --canary 5% --max-failures 10 --lock-timeout 5s',
       'tenantctl migrate --label plan=pro --dry-run',
+      'tenantctl migrate --failed-of last',
+      'tenantctl migrate --plan plan.json',
     ])
   },
   read(command) {
-    const { to, dryRun, verify, strict, allowChanged } = command.opts()
+    const { to, dryRun, verify, strict, allowChanged, plan, resume } = command.opts()
     const rollout: Input['rollout'] = readRollout(command)
     if (to !== undefined) rollout.to = to
     if (verify) rollout.verify = true
     if (strict) rollout.strict = true
     if (allowChanged) rollout.allowChanged = true
-    return { selection: readSelection(command), rollout, dryRun: Boolean(dryRun) }
+    const given = readOptionalSelection(command)
+    const own = plan ?? resume
+    if (own === undefined) return { selection: readSelection(command), rollout, dryRun: Boolean(dryRun) }
+    const clash = [given && 'a selection', plan && resume && '--resume', dryRun && '--dry-run', plan && to && '--to']
+    const first = clash.find(Boolean)
+    if (first) throw new CliError('USAGE', `--${plan ? 'plan' : 'resume'} has its tenants; it goes without ${first}`)
+    return { selection: undefined, rollout, dryRun: false, ...(plan ? { planFile: plan } : { resume }) }
   },
   async run(input, context) {
-    const selection: Selection = await toSelection(input.selection, context.io)
     const { migrations } = await context.tenancy()
-    if (!input.dryRun) return await migrations.run(selection, { ...input.rollout, ...context.runOptions })
-    const { to } = input.rollout
-    const tenants = await migrations.plan(selection, { ...(to === undefined ? {} : { to }), ...context.runOptions })
-    return { command: 'migrate', dryRun: true, total: tenants.length, tenants }
+    const { resume, planFile } = input
+    if (planFile !== undefined) {
+      const plan = readPlan(await readInputFile(planFile, context.io), planFile)
+      return await migrations.run(null, { ...input.rollout, plan, ...context.fleetOptions() })
+    }
+    if (resume !== undefined) return await migrations.run(null, { ...input.rollout, resume, ...context.fleetOptions() })
+    const selection = await toSelection(input.selection as SelectionInput, context.io)
+    if (!input.dryRun) return await migrations.run(selection, { ...input.rollout, ...context.fleetOptions() })
+    const { to, verify } = input.rollout
+    const options = { ...(to === undefined ? {} : { to }), ...(verify ? { verify } : {}), ...context.runOptions }
+    const tenants = await migrations.plan(selection, options)
+    return { command: 'migrate', dryRun: true, total: tenants.length, groups: groupPlans(tenants), tenants }
   },
   text: (result, style) => ('dryRun' in result ? planText(result.tenants, style) : fleetText(result, style)),
   exitCode: result => ('dryRun' in result ? 0 : fleetExitCode(result)),
 })
+
+function readPlan(text: string, file: string): PlanFile {
+  try {
+    const plan = JSON.parse(text) as PlanFile
+    if (plan.tenantctl === 'plan' && plan.version === 1) return plan
+  } catch {
+    // Told below.
+  }
+  throw new CliError('USAGE', `${file} is no plan`, { hint: 'make one with `tenantctl plan --all -o plan.json`' })
+}

@@ -15,7 +15,7 @@ export default defineCommand<{ dryRun?: true; max?: number }, FleetResult>({
     return { ...(dryRun ? { dryRun } : {}), ...(max === undefined ? {} : { max }) }
   },
   async run(input, context) {
-    return await (await context.tenancy()).tenants.purge({ ...input, ...context.runOptions })
+    return await (await context.tenancy()).tenants.purge({ ...input, ...context.fleetOptions() })
   },
   async text(result, style) {
     return result.total === 0 ? style.dim('No dropped tenant has expired.') : await fleetText(result, style)

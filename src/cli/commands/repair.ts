@@ -32,7 +32,7 @@ export default defineCommand<Input, RepairResult>({
   read: command => ({ selection: readOptionalSelection(command), rollout: readRollout(command) }),
   async run({ selection: given, rollout }, context) {
     const selection = given && (await toSelection(given, context.io))
-    return await (await context.tenancy()).repair(selection, { ...rollout, ...context.runOptions })
+    return await (await context.tenancy()).repair(selection, { ...rollout, ...context.fleetOptions() })
   },
   async text(result, style) {
     const parts: string[] = []

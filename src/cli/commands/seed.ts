@@ -31,7 +31,7 @@ export default defineCommand<Input, FleetResult>({
   },
   async run(input, context) {
     const selection = await toSelection(input.selection, context.io)
-    return await (await context.tenancy()).seeds.run(selection, { ...input.options, ...context.runOptions })
+    return await (await context.tenancy()).seeds.run(selection, { ...input.options, ...context.fleetOptions() })
   },
   text: fleetText,
   exitCode: fleetExitCode,

@@ -1,4 +1,5 @@
 import type { FleetResult } from '../../fleet/result.ts'
+import type { FleetSummary } from '../../index.ts'
 import { defineCommand, examples } from '../command.ts'
 import { fleetExitCode } from '../exit-codes.ts'
 import {
@@ -13,33 +14,49 @@ import {
 import { failure } from '../output/fleet.ts'
 import { plural } from '../output/format.ts'
 import { clean } from '../output/sanitize.ts'
+import { summaryText } from '../output/summary.ts'
 import { table } from '../output/table.ts'
 
 interface Input {
   selection: SelectionInput
   rollout: RolloutInput
   check: boolean
+  summary: boolean
 }
 
-export default defineCommand<Input, FleetResult>({
+type Result = FleetResult | FleetSummary
+
+/** Up to this many tenants each gets its line, unless --verbose. */
+const listed = 30
+const mostShown = 200
+
+export default defineCommand<Input, Result>({
   configure(command) {
-    concurrencyOptions(selectionOptions(command)).option('--check', 'exit 5 when anything is pending')
-    examples(command, ['tenantctl status acme', 'tenantctl status --all --check'])
+    concurrencyOptions(selectionOptions(command))
+      .option('--check', 'exit 5 when anything is pending')
+      .option('--summary', 'the whole fleet on one screen, from the registry alone')
+    examples(command, ['tenantctl status acme', 'tenantctl status --all --check', 'tenantctl status --all --summary'])
   },
   read: command => ({
     selection: readSelection(command),
     rollout: readRollout(command),
     check: Boolean(command.opts().check),
+    summary: Boolean(command.opts().summary),
   }),
   async run(input, context) {
     const selection = await toSelection(input.selection, context.io)
     const { migrations } = await context.tenancy()
-    return await migrations.status(selection, { ...input.rollout, ...context.runOptions })
+    if (input.summary) return await migrations.summary(selection)
+    return await migrations.status(selection, { ...input.rollout, ...context.fleetOptions() })
   },
   async text(result, style) {
+    if ('summary' in result) return await summaryText(result, style)
     if (result.total === 0) return style.dim('No tenants matched.')
     const read = result.tenants.filter(outcome => outcome.status !== 'failed')
-    const rows = read.map(outcome => {
+    // Of a large fleet only those that lack something are worth a line.
+    const large = result.total > listed && !style.verbose
+    const shown = large ? read.filter(outcome => outcome.status !== 'up_to_date').slice(0, mostShown) : read
+    const rows = shown.map(outcome => {
       const pending = outcome.pending ?? []
       const last = outcome.to ?? outcome.from ?? outcome.applied?.at(-1) ?? '-'
       const state = pending.length > 0 ? style.warn(clean(pending.join(', '))) : style.good('up to date')
@@ -58,6 +75,7 @@ export default defineCommand<Input, FleetResult>({
     return parts.join('\n\n')
   },
   exitCode(result, { check }) {
+    if ('summary' in result) return check && result.behind > 0 ? 5 : 0
     const pending = result.tenants.some(outcome => (outcome.pending?.length ?? 0) > 0)
     return check && pending ? 5 : fleetExitCode(result)
   },

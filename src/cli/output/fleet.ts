@@ -1,4 +1,4 @@
-import type { FleetResult, TenantOutcome } from '../../fleet/result.ts'
+import type { FailureGroup, FleetResult, TenantOutcome } from '../../fleet/result.ts'
 import { formatDuration, formatTime, plural } from './format.ts'
 import { clean } from './sanitize.ts'
 import type { Style } from './style.ts'
@@ -7,6 +7,9 @@ import { hintLines, placeOf } from './text.ts'
 
 /** Up to this many tenants each gets its line; of more only what needs attention is shown, unless --verbose. */
 const listed = 30
+/** Up to this many failures are told one by one. */
+const inFull = 5
+const groupsShown = 10
 
 /** A fleet's result: a line for each tenant, the failures in full, and the sum. */
 export async function fleetText(result: FleetResult, style: Style): Promise<string> {
@@ -16,7 +19,7 @@ export async function fleetText(result: FleetResult, style: Style): Promise<stri
   )
   const parts: string[] = []
   if (shown.length > 0) parts.push(await columns(shown.map(outcome => row(outcome, style))))
-  if (failed.length > 0) parts.push(failed.map(outcome => failure(outcome, style)).join('\n'))
+  if (failed.length > 0) parts.push(failuresText(result, failed, style))
   parts.push(fleetSummary(result, style))
   return parts.join('\n\n')
 }
@@ -41,6 +44,25 @@ function what(outcome: TenantOutcome): string {
   return clean(applied.length <= 2 ? applied.join(', ') : `${applied.length} files, last ${applied.at(-1)}`)
 }
 
+/** Each in full while they are few; many by what they have in common. */
+function failuresText({ failures = [] }: FleetResult, failed: readonly TenantOutcome[], style: Style): string {
+  if (failed.length <= inFull || style.verbose) return failed.map(outcome => failure(outcome, style)).join('\n')
+  const groups = failures.slice(0, groupsShown).map(group => failureGroup(group, style))
+  if (failures.length > groupsShown) groups.push(style.dim(`and ${failures.length - groupsShown} other errors`))
+  return groups.join('\n')
+}
+
+/** `37 tenants: 23505 duplicate key … in 20260105_x.sql, line 12`, and who they are. */
+export function failureGroup(group: FailureGroup, style: Style): string {
+  const { count, code, sqlstate, message, migration, line, tenants } = group
+  const file = migration === undefined ? '' : line === undefined ? migration : `${migration}, line ${line}`
+  // The message begins with the place where there is one.
+  const what = file !== '' && message.startsWith(`${file}: `) ? message.slice(file.length + 2) : message
+  const place = file === '' || (what === message && message.includes(file)) ? '' : ` in ${style.accent(clean(file))}`
+  const names = tenants.map(clean).join(', ') + (count > tenants.length ? ` and ${count - tenants.length} more` : '')
+  return `${style.bad('✗')} ${style.bold(plural(count, 'tenant'))}: ${sqlstate ?? code} ${clean(what)}${place}\n  ${style.dim(names)}`
+}
+
 /** Tenant, file and line, the server's message, what to do. */
 export function failure(outcome: TenantOutcome, style: Style): string {
   const error = outcome.error ?? { code: 'INTERNAL', message: 'failed' }
@@ -63,5 +85,8 @@ export function fleetSummary(result: FleetResult, style: Style): string {
   if (result.failed > 0) parts.push(style.bad(`${result.failed} failed`))
   if (result.skipped > 0) parts.push(style.warn(`${result.skipped} skipped`))
   const end = style.dim(` of ${plural(result.total, 'tenant')} in ${formatDuration(result.durationMs)}`)
-  return `${parts.join(', ')}${end}`
+  const stopped = result.stopped === undefined ? '' : `\n${style.warn('stopped')}: ${clean(result.stopped)}`
+  const troubled = result.run !== undefined && (result.failed > 0 || result.stopped !== undefined)
+  const run = troubled ? style.dim(`\nrun ${result.run}: \`tenantctl runs show ${result.run}\` tells more`) : ''
+  return `${parts.join(', ')}${end}${stopped}${run}`
 }

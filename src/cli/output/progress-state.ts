@@ -1,24 +1,51 @@
 import type { TenancyEvent } from '../../events.ts'
 import { formatDuration } from './format.ts'
 import { clean } from './sanitize.ts'
-import type { Style } from './style.ts'
 
 const verbs: Record<string, string> = { status: 'checking', drop: 'dropping', create: 'creating', seed: 'seeding' }
+/** At work: more would push the line off the screen. */
+const named = 4
+
+interface Fleet {
+  command: string
+  total: number
+  /** Of these the registry knew that there was nothing to do. */
+  settled: number
+  counts: { changed: number; upToDate: number; failed: number; skipped: number }
+  startedAt: number
+  /** When each tenant now at work was begun. */
+  running: Map<string, number>
+  slowest: { tenant: string; durationMs: number } | undefined
+  /** What the run waits for, beside its tenants. */
+  baking: { until: number } | undefined
+}
 
 /** What the events so far add up to; pure, so that the arithmetic can be tested without a terminal. */
 export class ProgressState {
-  #fleet: { command: string; total: number; done: number; failed: number; startedAt: number } | undefined
+  #fleet: Fleet | undefined
   #current = ''
 
   add(event: TenancyEvent, now: number): void {
     switch (event.event) {
-      case 'fleet_started':
-        this.#fleet = { command: event.command, total: event.total, done: 0, failed: 0, startedAt: now }
+      case 'fleet_started': {
+        const { command, total, upToDate = 0 } = event
+        const counts = { changed: 0, upToDate, failed: 0, skipped: 0 }
+        const nobody = { running: new Map<string, number>(), slowest: undefined, baking: undefined }
+        this.#fleet = { command, total, settled: upToDate, counts, startedAt: now, ...nobody }
+        break
+      }
+      case 'tenant_started':
+        this.#fleet?.running.set(event.tenant, now)
+        if (this.#fleet) this.#fleet.baking = undefined
+        break
+      case 'retrying':
+        this.#fleet?.running.delete(event.tenant)
         break
       case 'tenant_finished':
-        if (!this.#fleet) break
-        this.#fleet.done += 1
-        if (event.status === 'failed') this.#fleet.failed += 1
+        if (this.#fleet) finish(this.#fleet, event)
+        break
+      case 'baking':
+        if (this.#fleet) this.#fleet.baking = { until: now + event.durationMs }
         break
       case 'step_started':
         this.#current = `${event.tenant}: ${stepLabel(event.step)}`
@@ -39,20 +66,57 @@ export class ProgressState {
     }
   }
 
-  /** Empty as long as there is nothing to tell. */
+  /** Tenants of the fleet; 0 as long as none is known. */
+  get total(): number {
+    return this.#fleet?.total ?? 0
+  }
+
+  /** Counts, rate and time left. Empty as long as there is nothing to tell. */
   line(now: number, options: { bar: boolean }): string {
     const fleet = this.#fleet
     // A fleet of one is better told by its steps than by "0/1".
     if (!fleet || (fleet.total === 1 && this.#current !== '')) return clean(this.#current)
-    const { done, total, failed } = fleet
-    const perSecond = done / Math.max((now - fleet.startedAt) / 1000, 0.001)
+    const { counts, total } = fleet
+    const done = counts.changed + counts.upToDate + counts.failed + counts.skipped
+    const visited = done - fleet.settled
+    const perSecond = visited / Math.max((now - fleet.startedAt) / 1000, 0.001)
     const parts = [`${done}/${total}`]
-    if (failed > 0) parts.push(`${failed} failed`)
-    if (done > 0) parts.push(`${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s`)
-    if (done > 0 && done < total) parts.push(`${formatDuration(((total - done) / perSecond) * 1000)} left`)
+    if (counts.changed > 0 && (counts.upToDate > 0 || counts.failed > 0)) parts.push(`${counts.changed} done`)
+    if (counts.upToDate > 0) parts.push(`${counts.upToDate} up to date`)
+    if (counts.failed > 0) parts.push(`${counts.failed} failed`)
+    if (counts.skipped > 0) parts.push(`${counts.skipped} skipped`)
+    if (fleet.running.size > 0) parts.push(`${fleet.running.size} running`)
+    if (done < total) parts.push(`${total - done} left`)
+    if (visited > 0) parts.push(`${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s`)
+    if (fleet.baking) parts.push(`waiting ${formatDuration(Math.max(0, fleet.baking.until - now))} before the others`)
+    else if (visited > 0 && done < total) parts.push(formatDuration(((total - done) / perSecond) * 1000))
     const title = verbs[fleet.command] ?? fleet.command
     return `${title} ${options.bar ? `${bar(done / Math.max(total, 1))} ` : ''}${parts.join(' · ')}`
   }
+
+  /** Who is at work, longest first, and who took longest so far; for a terminal. */
+  details(now: number): string {
+    const fleet = this.#fleet
+    if (!fleet || fleet.total === 1) return ''
+    const running = [...fleet.running].map(([tenant, since]) => ({ tenant, took: now - since }))
+    running.sort((a, b) => b.took - a.took)
+    const few = running.slice(0, named).map(({ tenant, took }) => `${clean(tenant)} ${formatDuration(took)}`)
+    if (running.length > named) few.push(`and ${running.length - named} more`)
+    const parts = few.length > 0 ? [few.join(', ')] : []
+    const { slowest } = fleet
+    if (slowest) parts.push(`slowest: ${clean(slowest.tenant)} ${formatDuration(slowest.durationMs)}`)
+    return parts.join(' · ')
+  }
+}
+
+function finish(fleet: Fleet, event: TenancyEvent & { event: 'tenant_finished' }): void {
+  const { tenant, status, durationMs } = event
+  fleet.running.delete(tenant)
+  if (status === 'failed') fleet.counts.failed += 1
+  else if (status === 'skipped') fleet.counts.skipped += 1
+  else if (status === 'up_to_date') fleet.counts.upToDate += 1
+  else fleet.counts.changed += 1
+  if (durationMs > (fleet.slowest?.durationMs ?? 0)) fleet.slowest = { tenant, durationMs }
 }
 
 function bar(share: number): string {
@@ -64,34 +128,4 @@ function bar(share: number): string {
 /** `createDatabase` → `create database`. */
 export function stepLabel(step: string): string {
   return step.replace(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`)
-}
-
-/** The line an event leaves behind, if it is worth one. */
-export function eventLine(event: TenancyEvent, style: Style): string | undefined {
-  const who = 'tenant' in event && event.tenant ? `${style.bold(clean(event.tenant))}  ` : ''
-  switch (event.event) {
-    case 'waiting':
-      return `${who}${style.warn('waiting')}: ${clean(event.reason)}`
-    case 'retrying':
-      return `${who}${style.warn(`trying again in ${formatDuration(event.delayMs)}`)}: ${clean(event.error.message)}`
-    case 'notice':
-    case 'server_started':
-      return `${who}${clean(event.message)}`
-  }
-  if (!style.verbose) return undefined
-  const took = (ms: number): string => style.dim(formatDuration(ms))
-  switch (event.event) {
-    case 'step_finished':
-      return `${who}${stepLabel(clean(event.step))}  ${event.skipped ? style.dim('done before') : took(event.durationMs)}`
-    case 'migration_finished':
-      return `${who}${event.direction === 'up' ? 'applied' : 'rolled back'} ${clean(event.migration)}  ${took(event.durationMs)}`
-    case 'seed_finished':
-      return `${who}seeded ${clean(event.seed)}  ${took(event.durationMs)}`
-    case 'operation_finished':
-      return `${who}${event.operation} finished  ${took(event.durationMs)}`
-    case 'tenant_finished':
-      return `${who}${event.status}  ${took(event.durationMs)}`
-    default:
-      return undefined
-  }
 }

@@ -1,7 +1,8 @@
 import type { Ora } from 'ora'
 import type { TenancyEvent } from '../../events.ts'
 import type { OutputStream } from '../io.ts'
-import { eventLine, ProgressState } from './progress-state.ts'
+import { EventLines } from './event-line.ts'
+import { ProgressState } from './progress-state.ts'
 import type { Style } from './style.ts'
 
 export interface Progress {
@@ -11,19 +12,28 @@ export interface Progress {
   stop(): void
 }
 
-/** On a terminal: one line that changes in place, and is gone in the end. */
+/** Often enough for times to run, and seldom enough for thousands of tenants to cost nothing. */
+const redrawMs = 120
+
+/** On a terminal: a line or two that change in place, and are gone in the end. */
 export function liveProgress(stream: OutputStream, options: { color: boolean; style: Style | undefined }): Progress {
   const state = new ProgressState()
+  const lines = options.style && new EventLines(options.style)
   let spinner: Ora | undefined
+  let timer: NodeJS.Timeout | undefined
   let loading = false
   let stopped = false
 
-  const show = (): void => {
-    const line = state.line(Date.now(), { bar: true })
-    if (line === '') return
-    stopped = false
+  const draw = (): void => {
+    const now = Date.now()
+    const line = state.line(now, { bar: true })
+    if (line === '' || stopped) return
+    const details = state.details(now)
+    // The spinner and a blank stand before the first line.
+    const width = (stream.columns ?? 80) - 3
+    const text = [cut(line, width), ...(details === '' ? [] : [`  ${cut(details, width - 2)}`])].join('\n')
     if (spinner) {
-      spinner.text = line
+      spinner.text = text
       if (!spinner.isSpinning) spinner.start()
     } else if (!loading) {
       loading = true
@@ -35,7 +45,7 @@ export function liveProgress(stream: OutputStream, options: { color: boolean; st
           discardStdin: false,
           color: options.color ? 'cyan' : false,
         })
-        if (!stopped) show()
+        draw()
       })
     }
   }
@@ -46,13 +56,18 @@ export function liveProgress(stream: OutputStream, options: { color: boolean; st
   return {
     event(event) {
       state.add(event, Date.now())
-      const line = options.style && eventLine(event, options.style)
+      const line = lines?.line(event)
       if (line !== undefined) print(line)
-      show()
+      stopped = false
+      if (timer) return
+      draw()
+      timer = setInterval(draw, redrawMs).unref()
     },
     print,
     stop() {
       stopped = true
+      clearInterval(timer)
+      timer = undefined
       spinner?.stop()
     },
   }
@@ -63,6 +78,7 @@ const secondsBetweenLines = 5
 /** Elsewhere: plain lines, and at most one about progress every few seconds, so that a CI log stays readable. */
 export function lineProgress(stream: OutputStream, style: Style, now: () => number = Date.now): Progress {
   const state = new ProgressState()
+  const lines = new EventLines(style)
   let last = now()
   const print = (line: string): void => {
     stream.write(`${line}\n`)
@@ -70,15 +86,20 @@ export function lineProgress(stream: OutputStream, style: Style, now: () => numb
   return {
     event(event) {
       state.add(event, now())
-      const line = eventLine(event, style)
+      const line = lines.line(event)
       if (line !== undefined) print(line)
-      else if (now() - last >= secondsBetweenLines * 1000) {
-        last = now()
-        const progress = state.line(now(), { bar: false })
-        if (progress !== '') print(progress)
-      }
+      if (now() - last < secondsBetweenLines * 1000) return
+      last = now()
+      const progress = state.line(now(), { bar: false })
+      if (progress !== '') print(progress)
     },
     print,
     stop() {},
   }
+}
+
+/** A line that breaks would be erased only in part. */
+function cut(text: string, width: number): string {
+  const characters = Array.from(text)
+  return characters.length <= width ? text : `${characters.slice(0, Math.max(0, width - 1)).join('')}…`
 }

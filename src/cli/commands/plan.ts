@@ -1,0 +1,61 @@
+import { writeFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import type { PlanFile } from '../../index.ts'
+import { defineCommand, examples } from '../command.ts'
+import { CliError } from '../errors.ts'
+import { readSelection, type SelectionInput, selectionOptions, toSelection } from '../options.ts'
+import { planText } from '../output/plan.ts'
+import { clean } from '../output/sanitize.ts'
+
+interface Input {
+  selection: SelectionInput
+  options: { to?: string; verify?: boolean }
+  out: string | undefined
+}
+
+interface Result {
+  plan: PlanFile
+  file: string | undefined
+}
+
+export default defineCommand<Input, Result>({
+  configure(command) {
+    selectionOptions(command)
+      .option('--to <migration>', 'stop after this migration')
+      .option('--verify', 'ask every database, not only the registry, what has been applied')
+      .option('--out <file>', 'write the plan to this file, for `migrate --plan`; so does -o <file>.json')
+    examples(command, ['tenantctl plan --all -o plan.json', 'tenantctl plan --label plan=pro --to 20260103_add_labels'])
+  },
+  writesFile: true,
+  read(command) {
+    const { to, verify, out } = command.opts()
+    const options = { ...(to === undefined ? {} : { to }), ...(verify ? { verify } : {}) }
+    return { selection: readSelection(command), options, out }
+  },
+  async run({ selection, options, out }, context) {
+    const { migrations } = await context.tenancy()
+    const chosen = await toSelection(selection, context.io)
+    const plan = await migrations.planFile(chosen, { ...options, ...context.runOptions })
+    const file = out ?? context.options.outputFile
+    if (file === undefined) return { plan, file }
+    const path = resolve(context.io.cwd, file)
+    await writeFile(path, `${JSON.stringify(plan, null, 2)}\n`).catch(cause => {
+      throw new CliError('USAGE', `cannot write ${file}`, { cause })
+    })
+    return { plan, file }
+  },
+  json: ({ plan }) => plan,
+  text({ plan }, style) {
+    const statements = new Map(plan.migrations.map(({ name, sql }) => [name, sql]))
+    const tenants = plan.tenants.map(({ tenant, from, pending }) => {
+      return { tenant, from, pending: pending.map(name => ({ name, sql: statements.get(name) ?? null })) }
+    })
+    return planText(tenants, style)
+  },
+  hint({ plan, file }) {
+    if (plan.tenants.length === 0) return 'nothing is pending'
+    if (file === undefined)
+      return 'write it down with `-o plan.json`, and run it with `tenantctl migrate --plan plan.json`'
+    return `written to ${clean(file)}; run it with \`tenantctl migrate --plan ${clean(file)}\``
+  },
+})
