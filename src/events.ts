@@ -53,6 +53,7 @@ export type FleetCommand =
   | 'purge'
   | 'rotate-password'
   | 'repair'
+  | 'doctor'
   | 'baseline'
 
 export type Listener = (event: TenancyEvent) => void

@@ -26,6 +26,8 @@ const allowed: Record<string, string[]> = {
   // Files of seeds are read, loaded and run as those of migrations are.
   seeds: ['postgres', 'migrations'],
   provisioning: ['secrets', 'postgres', 'registry', 'migrations', 'seeds', 'dumps'],
+  // Compares the registry with the servers, and mends by the means of provisioning.
+  doctor: ['postgres', 'registry', 'migrations', 'provisioning'],
   fleet: ['registry'],
   connections: ['secrets', 'postgres', 'registry'],
   // Frameworks' middleware loads it without the rest.
@@ -34,7 +36,7 @@ const allowed: Record<string, string[]> = {
   middleware: [],
   tenancy: [
     ...['config', 'secrets', 'postgres', 'embedded', 'registry', 'migrations', 'seeds', 'lint', 'drift', 'queue'],
-    ...['provisioning', 'fleet', 'connections', 'context', 'dumps'],
+    ...['provisioning', 'fleet', 'connections', 'context', 'dumps', 'doctor'],
   ],
   index: ['tenancy', 'config', 'secrets', 'embedded', 'context'],
   cli: ['index'],
@@ -44,16 +46,16 @@ const allowed: Record<string, string[]> = {
 /** Files that may take a secret out of its wrapping. */
 const reveals = [
   'cli/commands/create.ts',
+  'cli/commands/pgbouncer.ts',
   'cli/commands/psql.ts',
   'cli/commands/url.ts',
-  'cli/commands/pgbouncer.ts',
   'config/url.ts',
   'config/validate.ts',
   'postgres/address.ts',
   'postgres/connect.ts',
+  'postgres/pgbouncer.ts',
   'postgres/libpq-environment.ts',
   'postgres/roles.ts',
-  'postgres/pgbouncer.ts',
   'postgres/scram.ts',
   'secrets/cipher.ts',
 ]

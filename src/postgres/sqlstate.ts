@@ -10,6 +10,7 @@ export const sqlstate = {
   duplicateObject: '42710',
   uniqueViolation: '23505',
   objectInUse: '55006',
+  tooManyConnections: '53300',
   lockNotAvailable: '55P03',
   queryCanceled: '57014',
   insufficientPrivilege: '42501',

@@ -48,7 +48,11 @@ export function backupStep(target: BackupTarget, onWritten: (path: string) => vo
 }
 
 /** Also what a crash left of an earlier backup: nobody else knows of that role. */
-export async function removeDumpRole({ admin, tenant, marker }: StepContext): Promise<void> {
+export async function removeDumpRole({
+  admin,
+  tenant,
+  marker,
+}: Pick<StepContext, 'admin' | 'tenant' | 'marker'>): Promise<void> {
   await dropDumpRole(admin, { name: dumpRoleName(tenant.id), marker, database: tenant.database })
 }
 

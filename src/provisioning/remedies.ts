@@ -1,14 +1,22 @@
-import { isTenancyError } from '../errors.ts'
+import { isTenancyError, TenancyError } from '../errors.ts'
 import { MigrationHistory } from '../migrations/history.ts'
 import { withDatabaseLock } from '../migrations/migrate.ts'
 import { versionOf } from '../migrations/version.ts'
 import type { OperationKind } from '../registry/operation.ts'
+import type { RetainedTenant } from '../registry/retained-tenants.ts'
 import { historySchema } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import { removeDumpRole } from './backup.ts'
 import { finishTenant, type RunOptions } from './create.ts'
 import { type DropOptions, dropTenant } from './drop.ts'
+import { withTenantLock } from './lock.ts'
 import type { ProvisioningParts } from './parts.ts'
-import { insideAsTenant } from './steps.ts'
+import { purgeTenant } from './purge.ts'
+import { restoreTenant } from './restore.ts'
+import { rotatePassword } from './rotate-password.ts'
+import { insideAsTenant, markerOf } from './steps.ts'
+import { resumeTenant, suspendTenant } from './suspend.ts'
+import { undropTenant } from './undrop.ts'
 
 export interface RemedyWork {
   parts: ProvisioningParts
@@ -16,6 +24,8 @@ export interface RemedyWork {
   tenant: Tenant
   /** Of the operation that was cut off. */
   parameters: Record<string, unknown>
+  /** Names of the steps that it did, or undid. */
+  steps: readonly string[]
   options: RunOptions
 }
 
@@ -40,15 +50,77 @@ export const remedies: Partial<Record<OperationKind, Remedy>> = {
     },
   },
   drop: {
-    async finish({ parts, tenant, parameters, options }) {
-      if (tenant.status !== 'dropping') return undefined
+    async finish({ parts, tenant, parameters, steps, options }) {
+      // It died while the backup was being written, for which the tenant was suspended: nothing was removed yet.
+      if (tenant.status === 'suspended' && parameters.backupDirectory && parameters.formerStatus === 'active') {
+        // Unless somebody has suspended it since.
+        if ((await parts.unfinished.newest(tenant.id, ['drop', 'suspend']))?.kind !== 'drop') return undefined
+        await withTenantLock(parts, tenant, options, admin =>
+          removeDumpRole({ admin, tenant, marker: markerOf(parts.registryId, tenant.id) }),
+        )
+        await resumeTenant(parts, tenant, options)
+        return 'let it in again: its drop was cut off before its backup was written'
+      }
+      if (isRetained(tenant) || tenant.status !== 'dropping') return undefined
+      // Its data goes only after the backup that was asked for.
+      if (parameters.backupDirectory !== undefined && !steps.includes('backup')) throw backupMissing(tenant)
       await dropTenant(parts, tenant, { ...(parameters as DropOptions), ...options })
       return 'finished its drop'
+    },
+  },
+  restore: {
+    async finish({ parts, tenant, parameters, options }) {
+      if (tenant.status !== 'provisioning' && tenant.status !== 'failed') return undefined
+      const { slug, server } = tenant
+      await restoreTenant(parts, { dump: String(parameters.dump), slug, server }, options)
+      return 'finished its restore'
+    },
+  },
+  undrop: {
+    async finish({ parts, tenant, parameters, options }) {
+      if (isRetained(tenant) || tenant.status !== 'dropping') return undefined
+      await undropTenant(parts, tenant.id, { slug: parameters.slug as string | undefined, ...options })
+      return 'brought it back whole'
+    },
+  },
+  purge: {
+    async finish({ parts, tenant, options }) {
+      if (!isRetained(tenant) || !(await purgeTenant(parts, tenant, options))) return undefined
+      return 'finished its removal'
+    },
+  },
+  suspend: {
+    afterFailure: true,
+    async finish({ parts, tenant, options }) {
+      if (tenant.status !== 'suspended' || !(await suspendTenant(parts, tenant, options))) return undefined
+      return 'finished its suspension'
+    },
+  },
+  resume: {
+    afterFailure: true,
+    async finish({ parts, tenant, options }) {
+      if (tenant.status !== 'suspended' || !(await resumeTenant(parts, tenant, options))) return undefined
+      return 'let it in again'
+    },
+  },
+  'rotate-password': {
+    afterFailure: true,
+    async finish({ parts, tenant, parameters, steps, options }) {
+      const chosen = (await parts.passwords.pending(tenant)) !== undefined
+      // Where the new password is in force already, what is left is to end the sessions of the old one.
+      const lingering = steps.includes('promotePassword') && parameters.keepSessions !== true
+      if (!chosen && !lingering) return undefined
+      await rotatePassword(parts, tenant, { keepSessions: parameters.keepSessions === true, ...options })
+      return 'gave it its new password'
     },
   },
   migrate: { finish: rereadHistory },
   rollback: { finish: rereadHistory },
   baseline: { finish: rereadHistory },
+}
+
+export function isRetained(tenant: Tenant): tenant is RetainedTenant {
+  return 'retainedUntil' in tenant
 }
 
 /** Of the kinds that can leave a tenant in such a state, the newest one tells how to get it out. */
@@ -83,4 +155,11 @@ async function rereadHistory({ parts, tenant, options }: RemedyWork): Promise<st
     if (isTenancyError(error) && error.code === 'TENANT_LOCKED') return undefined
     throw error
   }
+}
+
+function backupMissing({ slug }: Tenant): TenancyError {
+  return new TenancyError('TENANT_DROPPING', `the drop of tenant "${slug}" was cut off before its backup was written`, {
+    tenant: slug,
+    hint: `"tenantctl drop ${slug} --backup <dir>" writes it and finishes the drop; "tenantctl undrop ${slug}" keeps the tenant`,
+  })
 }

@@ -4,11 +4,11 @@ import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import { databaseKinds } from '../registry/operation-journal.ts'
 import type { Tenant } from '../registry/tenant.ts'
-import type { UnfinishedOperation } from '../registry/unfinished.ts'
+import type { OperationProgress, UnfinishedOperation } from '../registry/unfinished.ts'
 import type { RunOptions } from './create.ts'
 import { withTenantLock } from './lock.ts'
 import type { ProvisioningParts } from './parts.ts'
-import { makers, remedies } from './remedies.ts'
+import { isRetained, makers, remedies } from './remedies.ts'
 
 /** A killed run's statement goes on in the server for a moment, and holds the lock; a living run holds it for longer. */
 const lockWaitMs = 5_000
@@ -26,18 +26,24 @@ export async function repairTenant(
   const done = interrupted === 0 ? [] : [`marked ${operations(interrupted)} as interrupted`]
   for (const operation of unfinished) {
     throwIfAborted(options.signal)
-    const current = await parts.registry.find(tenant.id)
-    const remedy = remedies[operation.kind]
-    const { parameters } = operation
-    if (current && remedy) push(done, await remedy.finish({ parts, tenant: current, parameters, options }))
+    const current = await findTenant(parts, tenant.id)
+    if (current) push(done, await remedies[operation.kind]?.finish({ ...operation, parts, tenant: current, options }))
     if (operation.id !== undefined) await parts.unfinished.settle(operation.id)
   }
   return done
 }
 
 /** Whether a tenant, or what the journal says of it, gives a reason to repair it. */
-export function needsRepair(tenant: Pick<Tenant, 'status'>, unfinished: readonly UnfinishedOperation[]): boolean {
-  return makers[tenant.status] !== undefined || unfinished.some(isLeft)
+export function needsRepair(
+  tenant: { status: Tenant['status']; retained: boolean },
+  unfinished: readonly UnfinishedOperation[],
+): boolean {
+  return (!tenant.retained && makers[tenant.status] !== undefined) || unfinished.some(isLeft)
+}
+
+/** A purge is about a tenant that was dropped before. */
+async function findTenant(parts: ProvisioningParts, id: string): Promise<Tenant | undefined> {
+  return (await parts.registry.find(id)) ?? (await parts.retained.find(id))
 }
 
 /** A failure that was told has been dealt with, unless its kind leaves something half-done all the same. */
@@ -48,7 +54,7 @@ function isLeft({ kind, status }: UnfinishedOperation): boolean {
 interface Examined {
   interrupted: number
   /** What is to be brought to an end, the one that explains the tenant's status first. */
-  unfinished: { id?: string; kind: OperationKind; parameters: Record<string, unknown> }[]
+  unfinished: OperationProgress[]
 }
 
 async function examine(
@@ -58,7 +64,7 @@ async function examine(
 ): Promise<Examined> {
   return withTenantLock(parts, tenant, { ...options, waitMs: lockWaitMs }, async admin => {
     const before = await parts.unfinished.list(tenant.id)
-    const current = await parts.registry.find(tenant.id)
+    const current = await findTenant(parts, tenant.id)
     // Nobody else holds the tenant's lock. The one in its database is looked for after the operations were read:
     // whoever wrote one down took its lock before.
     const locks = await heldAdvisoryLocks(admin)
@@ -66,11 +72,12 @@ async function examine(
     const dead = before.filter(({ kind, status }) => status === 'running' && !(busy && databaseKinds.includes(kind)))
     const interrupted = await parts.unfinished.interrupt(dead.map(each => each.id))
     const left = (await parts.unfinished.list(tenant.id)).filter(each => each.status !== 'running' && isLeft(each))
-    const kinds = current && makers[current.status]
+    const kinds = current && !isRetained(current) && makers[current.status]
     if (!kinds) return { interrupted, unfinished: left }
     const maker = (await parts.unfinished.newest(tenant.id, kinds)) ?? {
       kind: kinds[0] as OperationKind,
       parameters: {},
+      steps: [],
     }
     return { interrupted, unfinished: [maker, ...left.filter(({ id }) => id !== maker.id)] }
   })

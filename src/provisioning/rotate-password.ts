@@ -26,7 +26,8 @@ export interface RotateOptions extends RunOptions {
  * the server knows. A rotation that was cut off is finished with the passwords that it had chosen.
  */
 export async function rotatePassword(parts: ProvisioningParts, tenant: Tenant, options: RotateOptions): Promise<void> {
-  await runOperation(parts, 'rotate-password', tenant, options, async context => {
+  const parameters = { keepSessions: options.keepSessions ?? false }
+  await runOperation(parts, 'rotate-password', tenant, { ...options, parameters }, async context => {
     refuseHalfMade(context.tenant)
     await requirePresent(context)
     await applySteps(rotationSteps(options.keepSessions ?? false), context)

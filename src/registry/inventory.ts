@@ -1,6 +1,11 @@
+import { asTenancyError, type ErrorReport } from '../errors.ts'
+import type { Cipher } from '../secrets/cipher.ts'
 import type { RegistryConnection } from './connection.ts'
 import type { RoleModel } from './roles.ts'
 import type { TenantStatus } from './tenant.ts'
+import { passwordContext } from './tenant-passwords.ts'
+
+const atOnce = 16
 
 /** A tenant's row as far as a server must agree with it; of retained tenants as well. */
 export interface RegisteredTenant {
@@ -19,7 +24,10 @@ export interface RegisteredTenant {
 
 /** The registry as those read it who compare it with the servers. */
 export class RegistryInventory {
-  constructor(private readonly registry: RegistryConnection) {}
+  constructor(
+    private readonly registry: RegistryConnection,
+    private readonly cipher: Cipher,
+  ) {}
 
   /** Every row there is, by slug. */
   async tenants(): Promise<RegisteredTenant[]> {
@@ -49,5 +57,27 @@ export class RegistryInventory {
       [ids],
     )
     return new Map(rows.map(row => [row.id, row.slug]))
+  }
+
+  /** Opens every stored password; `failures` are by tenant, and `opened` counts those where all could be opened. */
+  async openPasswords(): Promise<{ opened: number; failures: Map<string, ErrorReport> }> {
+    const rows = await this.registry.query<{ id: string; app: string; migrator: string | null }>(
+      'reading passwords',
+      'SELECT uuid AS id, db_password AS app, migrator_password AS migrator FROM tenantctl.tenants ORDER BY id',
+    )
+    const failures = new Map<string, ErrorReport>()
+    const open = async ({ id, app, migrator }: (typeof rows)[number]) => {
+      try {
+        await this.cipher.open(app, passwordContext(id, 'app'))
+        if (migrator !== null) await this.cipher.open(migrator, passwordContext(id, 'migrator'))
+      } catch (error) {
+        failures.set(id, asTenancyError(error).toJSON())
+      }
+    }
+    // A key service is asked over the network: a few at a time.
+    for (let start = 0; start < rows.length; start += atOnce) {
+      await Promise.all(rows.slice(start, start + atOnce).map(open))
+    }
+    return { opened: rows.length - failures.size, failures }
   }
 }

@@ -33,7 +33,15 @@ export interface UnfinishedOperation {
   pid: number
   startedAt: string
   parameters: Record<string, unknown>
+  /** Names of the steps that it did, or undid. */
+  steps: string[]
 }
+
+/** What an operation was about to do, and how far it came. */
+export type OperationProgress = Pick<UnfinishedOperation, 'kind' | 'parameters' | 'steps'> & { id?: string }
+
+const progress = `o.id, o.kind, o.parameters, ARRAY(
+  SELECT p.name FROM tenantctl.operation_steps p WHERE p.operation_id = o.id AND p.status IN ('done', 'undone')) AS steps`
 
 /** The journal as those read it who clean up after a crash. */
 export class UnfinishedOperations {
@@ -44,8 +52,8 @@ export class UnfinishedOperations {
     const rows = await this.registry.query<UnfinishedOperation & { startedAt: Date }>(
       'listing unfinished operations',
       `WITH subject (kind, name) AS (SELECT * FROM unnest($1::text[], $2::text[]))
-       SELECT o.id, o.kind, o.status, o.tenant_uuid AS "tenantId", o.tenant_slug AS tenant, o.actor, o.pid,
-              o.started_at AS "startedAt", o.parameters
+       SELECT ${progress}, o.status, o.tenant_uuid AS "tenantId", o.tenant_slug AS tenant, o.actor, o.pid,
+              o.started_at AS "startedAt"
          FROM tenantctl.operations o JOIN subject s ON s.kind = o.kind
         WHERE o.status <> 'succeeded' AND o.repaired_at IS NULL AND ($3::uuid IS NULL OR o.tenant_uuid = $3)
           AND (o.status = 'running' OR NOT EXISTS (
@@ -58,14 +66,11 @@ export class UnfinishedOperations {
   }
 
   /** The newest operation of these kinds, however it ended. */
-  async newest(
-    tenantId: string,
-    kinds: readonly OperationKind[],
-  ): Promise<{ id?: string; kind: OperationKind; parameters: Record<string, unknown> } | undefined> {
-    const [row] = await this.registry.query<{ id: string; kind: OperationKind; parameters: Record<string, unknown> }>(
+  async newest(tenantId: string, kinds: readonly OperationKind[]): Promise<OperationProgress | undefined> {
+    const [row] = await this.registry.query<OperationProgress>(
       'looking up the last operation',
-      `SELECT id, kind, parameters FROM tenantctl.operations WHERE tenant_uuid = $1 AND kind = ANY($2::text[])
-        ORDER BY started_at DESC LIMIT 1`,
+      `SELECT ${progress} FROM tenantctl.operations o WHERE o.tenant_uuid = $1 AND o.kind = ANY($2::text[])
+        ORDER BY o.started_at DESC LIMIT 1`,
       [tenantId, kinds],
     )
     return row

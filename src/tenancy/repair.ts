@@ -40,11 +40,12 @@ export async function repair(
   options: RepairOptions,
 ): Promise<RepairResult> {
   const parts = await lazy.get()
-  const { signal, onEvent = parts.config.onEvent } = options
+  const { onEvent = parts.config.onEvent } = options
   const tenants = await (selection ? parts.registry.select(selection) : tenantsInNeed(parts))
-  const result = await runOverTenants(parts, 'repair', tenants, options, async tenant => {
+  const result = await runOverTenants(parts, 'repair', tenants, options, async (tenant, { signal, run }) => {
+    if (await isQueued(parts, tenant)) return { status: 'skipped', reason: 'it waits for a worker to make it' }
     try {
-      const done = await repairTenant(parts, tenant, { signal, onEvent })
+      const done = await repairTenant(parts, tenant, { signal, run, onEvent })
       if (done.length === 0) return { status: 'up_to_date' }
       return { status: 'repaired', reason: done.join('; ') }
     } catch (thrown) {
@@ -62,7 +63,17 @@ async function tenantsInNeed(parts: Parts): Promise<Tenant[]> {
   for (const operation of await parts.unfinished.list()) {
     unfinished.set(operation.tenantId, [...(unfinished.get(operation.tenantId) ?? []), operation])
   }
-  return (await parts.registry.list()).filter(tenant => needsRepair(tenant, unfinished.get(tenant.id) ?? []))
+  const inNeed = (retained: boolean) => (tenant: Tenant) =>
+    needsRepair({ status: tenant.status, retained }, unfinished.get(tenant.id) ?? [])
+  const live: Tenant[] = await parts.registry.list()
+  return [...live.filter(inNeed(false)), ...(await parts.retained.list()).filter(inNeed(true))]
+}
+
+/** Reserved and not begun: no crash, but a worker's job. */
+async function isQueued(parts: Parts, tenant: Tenant): Promise<boolean> {
+  if (tenant.status !== 'provisioning') return false
+  if (await parts.unfinished.newest(tenant.id, ['create', 'restore'])) return false
+  return (await parts.jobs.waitingTenants('create')).has(tenant.id)
 }
 
 /** What belongs to no tenant of the registry: on the servers, and in the journal. */

@@ -1,18 +1,20 @@
 import { isResolvedConfig, type ResolvedConfig, resolveTenancyConfig, type TenancyConfig } from '../config/config.ts'
 import type { TenantContext } from '../context/tenant-context.ts'
+import type { DoctorResult } from '../doctor/finding.ts'
 import type { Selection } from '../fleet/selection.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { OperationFilter } from '../registry/operation-journal.ts'
 import type { Run, RunDetails, RunFilter } from '../registry/run.ts'
 import { Connections } from './connections.ts'
+import { type DoctorOptions, doctor } from './doctor.ts'
 import { Domains } from './domains.ts'
 import { TenantDrift } from './drift.ts'
 import { EncryptionKeys } from './keys.ts'
 import { TenantMigrations } from './migrations.ts'
 import { LazyParts } from './parts.ts'
+import { type PgBouncerOptions, type PgBouncerSetup, pgbouncerSetup } from './pgbouncer.ts'
 import { TenantQueue } from './queue.ts'
 import { type RepairOptions, type RepairResult, repair } from './repair.ts'
-import { type PgBouncerOptions, type PgBouncerSetup, pgbouncerSetup } from './pgbouncer.ts'
 import { TenantSeeds } from './seeds.ts'
 import { Tenants } from './tenants.ts'
 
@@ -75,12 +77,26 @@ export class Tenancy implements AsyncDisposable {
   }
 
   /**
+   * Compares every server with the registry, from the servers' maintenance databases alone; with `fix` puts right what
+   * can be put right without losing data, with `isolation` logs in as tenants and tries to leave their databases.
+   * Throws `SERVER_NOT_FOUND`, and `USAGE` for a name in `dropOrphans` that is no orphan, before anything is changed.
+   */
+  async doctor(options: DoctorOptions = {}): Promise<DoctorResult> {
+    return doctor(this.#parts, options)
+  }
+
+  /**
    * Runs `work` in the context of a tenant, by slug or id: in it, and in all that it starts, `currentTenant()` and
    * `currentConnection()` are the tenant's. A run within a run holds until its own end. Throws what
    * `connections.get()` throws, before `work` begins.
    */
   async run<T>(slugOrId: string, work: (context: TenantContext) => T | Promise<T>): Promise<T> {
     return this.connections.run(slugOrId, work)
+  }
+
+  /** The set-up of a PgBouncer in front of a server, for all of its tenants. Throws `SERVER_NOT_FOUND` or `USAGE`. */
+  async pgbouncer(options: PgBouncerOptions = {}): Promise<PgBouncerSetup> {
+    return pgbouncerSetup(this.#parts, options)
   }
 
   async close(): Promise<void> {
@@ -94,11 +110,6 @@ export class Tenancy implements AsyncDisposable {
 
 /**
  * The library's entry. Reads no environment and no file: `loadConfig` and `resolveConfig` do. Throws
-  /** The set-up of a PgBouncer in front of a server, for all of its tenants. Throws `SERVER_NOT_FOUND` or `USAGE`. */
-  async pgbouncer(options: PgBouncerOptions = {}): Promise<PgBouncerSetup> {
-    return pgbouncerSetup(this.#parts, options)
-  }
-
  * `CONFIG_INVALID`, `ENCRYPTION_KEY_INVALID` or `NOT_CONFIGURED`.
  */
 export function createTenancy(config: TenancyConfig | ResolvedConfig): Tenancy {

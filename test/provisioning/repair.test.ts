@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy } from '../../src/tenancy/tenancy.ts'
-import { sql } from '../support/client.ts'
+import { sql, tryLogin } from '../support/client.ts'
 import { type Namespace, useNamespace } from '../support/namespace.ts'
 import { runBin } from '../support/process.ts'
 
@@ -21,6 +21,12 @@ const tenancy = createTenancy({
 })
 if (action === 'create') await tenancy.tenants.create({ name: 'Acme', seed: false })
 if (action === 'drop') await tenancy.tenants.drop({ tenants: ['acme'] }, { force: true })
+const acme = { tenants: ['acme'] }
+if (action === 'retain') await tenancy.tenants.drop(acme, { force: true, retain: '1 day' })
+if (action === 'undrop') await tenancy.tenants.undrop('acme')
+if (action === 'suspend') await tenancy.tenants.suspend(acme)
+if (action === 'resume') await tenancy.tenants.resume(acme)
+if (action === 'rotate') await tenancy.tenants.rotatePassword(acme)
 if (action === 'migrate') await tenancy.migrations.run({ all: true })
 if (action === 'rollback') await tenancy.migrations.rollback({ all: true }, { steps: 1 })
 await tenancy.close()
@@ -92,6 +98,55 @@ describe.each(['plain', 'superuser'] as const)('repair, as %s admin', admin => {
       expect(await statuses(tenancy)).not.toContain('running')
     },
   )
+
+  describe.runIf(admin === 'plain')('finishes what was killed', () => {
+    const login = async () => tryLogin((await tenancy.tenants.url('acme')).reveal())
+
+    test.each(moments(['recordStatus', 'closeAccess']))('in a suspension at $event of $what', async at => {
+      await tenancy.tenants.create({ name: 'Acme' })
+      await killed(namespace, 'suspend', at)
+      expect(await tenancy.repair()).toMatchObject({ total: 1, succeeded: 1 })
+      const { status } = await tenancy.tenants.get('acme')
+      // Before its first step nothing had changed.
+      expect(status).toBe(at.what === 'recordStatus' && at.event === 'step_started' ? 'active' : 'suspended')
+      expect((await login()).ok).toBe(status === 'active')
+    })
+
+    test.each(moments(['recordStatus', 'closeAccess']))('on the way back from one at $event of $what', async at => {
+      await tenancy.tenants.create({ name: 'Acme' })
+      await tenancy.tenants.suspend({ all: true })
+      await killed(namespace, 'resume', at)
+      await tenancy.repair()
+      expect(await tenancy.tenants.get('acme')).toMatchObject({ status: 'active' })
+      expect((await login()).ok).toBe(true)
+      expect((await tenancy.repair()).total).toBe(0)
+    })
+
+    test.each(moments(['choosePassword', 'changeRole', 'verify', 'promotePassword', 'endSessions']))(
+      'in a change of passwords at $event of $what',
+      async at => {
+        await tenancy.tenants.create({ name: 'Acme' })
+        await killed(namespace, 'rotate', at)
+        expect(await tenancy.repair()).toMatchObject({ failed: 0 })
+        expect((await login()).ok).toBe(true)
+        expect(await statuses(tenancy)).not.toContain('running')
+        expect((await tenancy.repair()).total).toBe(0)
+      },
+    )
+
+    test('in a drop that keeps the data, and in the way back from one', async () => {
+      await tenancy.tenants.create({ name: 'Acme' })
+      await killed(namespace, 'retain', { event: 'step_finished', what: 'recordStatus' })
+      expect((await tenancy.repair()).tenants).toEqual([
+        expect.objectContaining({ reason: expect.stringContaining('drop') }),
+      ])
+      expect(await tenancy.tenants.list()).toEqual([])
+      await killed(namespace, 'undrop', { event: 'step_finished', what: 'retain' })
+      expect((await tenancy.repair()).tenants).toEqual([expect.objectContaining({ status: 'repaired' })])
+      expect(await tenancy.tenants.get('acme')).toMatchObject({ status: 'active' })
+      expect((await login()).ok).toBe(true)
+    })
+  })
 
   test('leaves a tenant alone whose drop had not begun', async () => {
     await tenancy.tenants.create({ name: 'Acme' })
