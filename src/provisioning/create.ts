@@ -69,7 +69,10 @@ export async function createTenant(
   })
 }
 
-/** Reserves a tenant for somebody else to make; one that is half-made is taken as it is. Throws `TENANT_EXISTS`. */
+/**
+ * Reserves a tenant for somebody else to make. Throws `TENANT_EXISTS` also for one that is half-made: two visitors who
+ * sign up under one name must not get into one tenant.
+ */
 export async function reserveTenant(
   parts: ProvisioningParts,
   input: CreateInput,
@@ -77,7 +80,7 @@ export async function reserveTenant(
 ): Promise<Tenant> {
   const wanted = await describeTenant(parts, input)
   const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
-  refuseUnlessHalfMade(tenant)
+  if (tenant.id !== wanted.id) throw alreadyExists(tenant)
   return tenant
 }
 

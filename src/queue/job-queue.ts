@@ -76,7 +76,7 @@ export class JobQueue {
   /** Runs jobs until the signal fires, then waits for those that have been begun. */
   async work(
     handlers: Record<JobKind, (payload: JobPayload, job: { id: string }) => Promise<object>>,
-    options: { concurrency: number; signal: AbortSignal; onError(error: Error): void },
+    options: { concurrency: number; signal: AbortSignal; onReady?: () => void; onError(error: Error): void },
   ): Promise<void> {
     const boss = await this.#open(true)
     boss.on('error', options.onError)
@@ -89,6 +89,7 @@ export class JobQueue {
           })
         }
       }
+      options.onReady?.()
       await fired(options.signal)
     } finally {
       await boss.stop({ graceful: true, wait: true, close: false, timeout: expireInSeconds * 1000 })

@@ -78,6 +78,7 @@ export class TenantQueue {
       {
         concurrency: options.concurrency ?? 2,
         signal: options.signal,
+        onReady: () => notify(onEvent, { event: 'notice', message: 'waiting for jobs' }),
         onError: error => notify(onEvent, { event: 'notice', message: error.message }),
       },
     )

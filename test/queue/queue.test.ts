@@ -70,7 +70,7 @@ test('the command line queues, works and waits', async () => {
   const answer = JSON.parse((await queued.done).stdout)
   expect(answer).toMatchObject({ slug: 'second', status: 'provisioning', jobId: expect.any(String) })
   await tenancy.queue.wait(answer.jobId)
-  await worker.waitFor(/./).catch(() => undefined)
+  await worker.waitFor(/waiting for jobs/)
   worker.kill('SIGTERM')
   expect((await worker.done).exitCode).toBe(0)
 })
