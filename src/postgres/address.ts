@@ -10,6 +10,8 @@ export interface ServerAddress {
   port: number
   user: string
   password: Secret | undefined
+  /** Tried when the server refuses `password`: while it is being changed, one of the two is right. */
+  nextPassword?: Secret | undefined
   database: string
   sslmode: SslMode
   /** Paths of PEM files, as libpq's parameters of the same names. */

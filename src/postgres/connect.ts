@@ -3,7 +3,7 @@ import type pg from 'pg'
 import { throwIfAborted } from '../errors.ts'
 import { hostAndPort, type ServerAddress } from './address.ts'
 import { GuardedClient } from './guarded-client.ts'
-import { toTenancyError } from './sqlstate.ts'
+import { sqlstate, sqlstateOf, toTenancyError } from './sqlstate.ts'
 import { tlsOptions } from './tls.ts'
 
 export type Client = pg.Client
@@ -53,6 +53,13 @@ export function withAdmin<T>(
 /** Opens a connection that the caller must close; `withClient` is the usual way. */
 export async function connect(address: ServerAddress, options: ConnectOptions = {}): Promise<Client> {
   const doing = options.doing ?? `connecting to ${hostAndPort(address)} as ${address.user}`
+  const { nextPassword, ...current } = address
+  if (nextPassword) {
+    return connect(current, options).catch(error => {
+      if (sqlstateOf(error) !== sqlstate.invalidPassword) throw error
+      return connect({ ...current, password: nextPassword }, options)
+    })
+  }
   try {
     const ssl = await tlsOptions(address)
     try {
@@ -64,6 +71,18 @@ export async function connect(address: ServerAddress, options: ConnectOptions = 
   } catch (error) {
     throw toTenancyError(error, doing)
   }
+}
+
+/** The address with the one of its two passwords that the server takes. */
+export async function withRightPassword(address: ServerAddress): Promise<ServerAddress> {
+  const { nextPassword, ...current } = address
+  if (!nextPassword) return address
+  try {
+    await close(await connect(current))
+  } catch (error) {
+    if (sqlstateOf(error) === sqlstate.invalidPassword) return { ...current, password: nextPassword }
+  }
+  return current
 }
 
 /** TLS for a pool, whose connections must not each find out anew whether the server has it: `prefer` is decided once. */

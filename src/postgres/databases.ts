@@ -2,6 +2,7 @@ import { TenancyError } from '../errors.ts'
 import { type Client, withTransaction } from './connect.ts'
 import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
 import { query } from './query.ts'
+import { sqlstate, sqlstateOf } from './sqlstate.ts'
 
 export interface Database {
   oid: number
@@ -157,9 +158,19 @@ export async function endSessions(client: Client, database: string): Promise<voi
   )
 }
 
-/** Drops a database and ends what sessions are left in it. FORCE does nothing about prepared transactions and slots. */
+/**
+ * Drops a database and ends what sessions are left in it. FORCE does nothing about prepared transactions and slots, and
+ * refuses an admin that is no superuser while autovacuum is at work there: without FORCE, autovacuum makes way.
+ */
 export async function dropDatabase(client: Client, name: string): Promise<void> {
-  await query(client, `dropping database "${name}"`, `DROP DATABASE IF EXISTS ${quoteIdentifier(name)} WITH (FORCE)`)
+  const doing = `dropping database "${name}"`
+  const statement = `DROP DATABASE IF EXISTS ${quoteIdentifier(name)}`
+  try {
+    await query(client, doing, `${statement} WITH (FORCE)`)
+  } catch (error) {
+    if (sqlstateOf(error) !== sqlstate.insufficientPrivilege) throw error
+    await query(client, doing, statement)
+  }
 }
 
 /** Bytes on disk, or null where the role may not ask. */

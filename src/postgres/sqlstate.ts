@@ -2,6 +2,7 @@ import { type ErrorCode, type ErrorFacts, isTenancyError, TenancyError } from '.
 
 /** Named SQLSTATEs (manual, appendix A). */
 export const sqlstate = {
+  invalidPassword: '28P01',
   undefinedTable: '42P01',
   undefinedObject: '42704',
   invalidSchemaName: '3F000',

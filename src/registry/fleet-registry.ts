@@ -7,7 +7,7 @@ import type { RegistryConnection } from './connection.ts'
 import { rolesOf } from './roles.ts'
 import { selectionCondition } from './selection-sql.ts'
 import type { TenantCredentials } from './tenant.ts'
-import { passwordContext } from './tenant-passwords.ts'
+import { openNext, passwordContext } from './tenant-passwords.ts'
 import type { TenantLogin, TenantVersion } from './tenant-registry.ts'
 import { fromTenants, type TenantRow, tenantColumns, toTenant } from './tenant-row.ts'
 
@@ -29,6 +29,8 @@ export interface Survey {
 /** A tenant as its visit needs it, with its passwords as they are stored. */
 export interface LoadedTenant extends TenantVersion {
   sealed: Record<TenantLogin, string | null>
+  /** Passwords on their way, see TenantPasswords. */
+  sealedNext: Record<TenantLogin, string | null>
 }
 
 export interface VersionRecord {
@@ -83,16 +85,18 @@ export class FleetRegistry {
 
   /** Rows and stored passwords of some tenants, by id; those that are gone are missing. */
   async load(ids: readonly string[]): Promise<Map<string, LoadedTenant>> {
-    const rows = await this.registry.query<TenantRow & { db_password: string; migrator_password: string | null }>(
+    const rows = await this.registry.query<TenantRow & SealedColumns>(
       'reading tenants',
-      `SELECT ${tenantColumns}, t.migrations_hash, t.db_password, t.migrator_password ${fromTenants}
+      `SELECT ${tenantColumns}, t.migrations_hash, t.db_password, t.migrator_password, t.db_password_next,
+              t.migrator_password_next ${fromTenants}
         WHERE t.uuid = ANY($1::uuid[]) AND t.retained_until IS NULL`,
       [ids],
     )
     return new Map(
       rows.map(row => {
         const sealed = { app: row.db_password, migrator: row.migrator_password }
-        return [row.uuid, { ...toTenant(row), migrationsHash: row.migrations_hash ?? null, sealed }]
+        const sealedNext = { app: row.db_password_next, migrator: row.migrator_password_next }
+        return [row.uuid, { ...toTenant(row), migrationsHash: row.migrations_hash ?? null, sealed, sealedNext }]
       }),
     )
   }
@@ -116,6 +120,7 @@ export class FleetRegistry {
       return {
         username: rolesOf(tenant)[login],
         password: await this.cipher.open(sealed, passwordContext(tenant.id, of)),
+        next: await openNext(this.cipher, tenant.sealedNext[of], tenant.id, of),
       }
     } catch (error) {
       throw isTenancyError(error) ? error.with({ tenant: tenant.slug }) : error
@@ -150,6 +155,13 @@ export class FleetRegistry {
       ],
     )
   }
+}
+
+interface SealedColumns {
+  db_password: string
+  db_password_next: string | null
+  migrator_password: string | null
+  migrator_password_next: string | null
 }
 
 interface SurveyRow {

@@ -24,6 +24,23 @@ export function loginsOf({ roles }: Pick<Tenant, 'roles'>): TenantLogin[] {
   return roles === 'separate' ? ['app', 'migrator'] : ['app']
 }
 
+/** What a stored password on its way says; undefined when there is none, or it cannot be read. */
+export async function openNext(
+  cipher: Cipher,
+  sealed: string | null,
+  id: string,
+  login: TenantLogin,
+): Promise<Secret | undefined> {
+  if (sealed === null) return undefined
+  try {
+    return await cipher.open(sealed, passwordContext(id, login))
+  } catch (error) {
+    // The one in force may be the right one all the same.
+    if (isTenancyError(error)) return undefined
+    throw error
+  }
+}
+
 /** Passwords on their way to the server: written down before it gets them, in force once they were seen to work. */
 export class TenantPasswords {
   constructor(

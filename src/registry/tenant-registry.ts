@@ -9,7 +9,7 @@ import { finishIn } from './operation-journal.ts'
 import { rolesOf } from './roles.ts'
 import { selectionCondition } from './selection-sql.ts'
 import type { Labels, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
-import { passwordContext } from './tenant-passwords.ts'
+import { openNext, passwordContext } from './tenant-passwords.ts'
 import { fromTenants, type TenantRow, tenantColumns, toTenant, uuidPattern } from './tenant-row.ts'
 
 const live = 't.retained_until IS NULL'
@@ -153,16 +153,20 @@ export class TenantRegistry {
     tenant: Pick<Tenant, 'id' | 'slug' | 'username' | 'roles'>,
     login: TenantLogin = 'app',
   ): Promise<TenantCredentials> {
-    const column = login === 'migrator' && tenant.roles === 'separate' ? 'migrator_password' : 'db_password'
-    const [row] = await this.registry.query<{ password: string }>(
+    const of = tenant.roles === 'separate' ? login : 'app'
+    const column = of === 'app' ? 'db_password' : 'migrator_password'
+    const [row] = await this.registry.query<{ password: string; next: string | null }>(
       'reading credentials',
-      `SELECT ${column} AS password FROM tenantctl.tenants WHERE uuid = $1`,
+      `SELECT ${column} AS password, ${column}_next AS next FROM tenantctl.tenants WHERE uuid = $1`,
       [tenant.id],
     )
     if (!row) throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${tenant.slug}"`, { tenant: tenant.slug })
     try {
-      const context = passwordContext(tenant.id, column === 'db_password' ? 'app' : 'migrator')
-      return { username: rolesOf(tenant)[login], password: await this.cipher.open(row.password, context) }
+      return {
+        username: rolesOf(tenant)[login],
+        password: await this.cipher.open(row.password, passwordContext(tenant.id, of)),
+        next: await openNext(this.cipher, row.next, tenant.id, of),
+      }
     } catch (error) {
       throw isTenancyError(error) ? error.with({ tenant: tenant.slug }) : error
     }

@@ -32,4 +32,6 @@ export interface Tenant {
 export interface TenantCredentials {
   username: string
   password: Secret
+  /** The password that a rotation is about to put in force, or has not come to recording as such. */
+  next?: Secret | undefined
 }

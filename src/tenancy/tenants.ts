@@ -5,7 +5,7 @@ import type { FleetResult } from '../fleet/result.ts'
 import type { Selection, TenantFilter } from '../fleet/selection.ts'
 import { checkSlug, slugify } from '../naming.ts'
 import { type ServerAddress, toUrl } from '../postgres/address.ts'
-import { withAdmin } from '../postgres/connect.ts'
+import { withAdmin, withRightPassword } from '../postgres/connect.ts'
 import { databaseSizes, listSessions } from '../postgres/databases.ts'
 import { type CreatedTenant, type CreateInput, createTenant, type RunOptions } from '../provisioning/create.ts'
 import { dropTenant } from '../provisioning/drop.ts'
@@ -301,7 +301,7 @@ async function selectForDrop(parts: Parts, selection: Selection, options: DropOp
 
 async function addressOf(parts: Parts, tenant: Tenant, { admin, role = 'app' }: UrlOptions): Promise<ServerAddress> {
   if (admin) return { ...parts.servers.admin(tenant.server), database: tenant.database }
-  return parts.servers.tenant(tenant, await parts.registry.credentials(tenant, role))
+  return withRightPassword(parts.servers.tenant(tenant, await parts.registry.credentials(tenant, role)))
 }
 
 async function usageOf(parts: Parts, tenant: Tenant): Promise<{ size: number | null; connections: number }> {
