@@ -23,7 +23,7 @@ export async function dumpDatabase(
   if (exitCode === 0) return
   throw new TenancyError('BACKUP_FAILED', `pg_dump ${tools.version}: ${lastLine(stderr)}`, {
     hint: /row-level security/.test(stderr)
-      ? 'a table with FORCE ROW LEVEL SECURITY hides rows from its own owner: ALTER TABLE … NO FORCE ROW LEVEL SECURITY'
+      ? 'a table with FORCE ROW LEVEL SECURITY hides rows from its own owner: take that off it, then drop the tenant again'
       : undefined,
     detail: stderr.trim(),
   })

@@ -8,6 +8,7 @@ import type { AdminFacts } from './server.ts'
 
 /** The password of such a role is of no use any more after this time, whatever has become of us. */
 const validFor = '15 minutes'
+const endsWithinMs = 5_000
 
 /**
  * Makes a login that has a tenant's rights and no others, for a tenant whose own logins are shut out: nobody else
@@ -35,12 +36,18 @@ export async function createDumpRole(
   })
 }
 
-/** Removes it when it is there and bears the marker. */
+/** Removes it when it is there and bears the marker, with the sessions of a pg_dump that has outlived its tenantctl. */
 export async function dropDumpRole(
   client: Client,
   { name, marker, database }: { name: string; marker: string; database: string },
 ): Promise<void> {
   if ((await findRole(client, name))?.marker !== marker) return
+  await query(
+    client,
+    `ending the sessions of role "${name}"`,
+    'SELECT pg_catalog.pg_terminate_backend(pid, $2) FROM pg_catalog.pg_stat_activity WHERE usename = $1',
+    [name, endsWithinMs],
+  )
   const present = await findDatabase(client, database)
   await withTransaction(client, async () => {
     if (present?.privileges[name]) {

@@ -46,8 +46,8 @@ export async function dropTenant(
   await runOperation(parts, 'drop', tenant, { ...options, parameters }, async found => {
     // A drop or an undrop that was cut off may have left it under the name of its tombstone.
     const context = { ...found, tenant: await locate(found) }
-    await refuseDrop(context)
     await removeDumpRole(context)
+    await refuseDrop(context)
     if (target) {
       const step = backupStep(target, path => {
         backup = path

@@ -15,6 +15,7 @@ import { adminFacts } from '../postgres/server.ts'
 import { historySchema, type RoleModel, rolesOf } from '../registry/roles.ts'
 import { defaultServer } from '../registry/servers.ts'
 import type { Labels, Tenant } from '../registry/tenant.ts'
+import { endTenantSessions } from './access.ts'
 import { describeTenant, type RunOptions, recordFailure, reserveOrFind } from './create.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
@@ -87,6 +88,8 @@ function restoreStep({ file, entries, tools }: Dump): ProvisioningStep {
       const { parts, tenant, signal } = context
       const schema = historySchema(tenant)
       const { owner } = rolesOf(tenant)
+      // Nobody but us knows its password: whoever is in is a pg_restore that has outlived its tenantctl.
+      await endTenantSessions(context)
       const done = await insideAsTenant(context, client => holdsObjects(client, [schema]))
       if (!done) {
         const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant, 'migrator'))

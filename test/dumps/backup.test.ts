@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy, type TenancyConfig } from '../../src/index.ts'
@@ -155,8 +156,9 @@ describe.skipIf(!canDump)('drop with a backup', () => {
     const controller = new AbortController()
     const directory = join(namespace.directory, 'interrupted')
     const dropping = hanging.tenants.drop({ tenants: ['patient'] }, { backup: directory, signal: controller.signal })
-    await waitForFile(directory)
-    setTimeout(() => controller.abort(), 300)
+    while (!existsSync(directory) || readdirSync(directory).length === 0) await sleep(20)
+    await sleep(100)
+    controller.abort()
     expect((await dropping).tenants[0]?.error?.code).toBe('ABORTED')
     expect(readdirSync(directory)).toEqual([])
     expect((await hanging.tenants.get('patient')).status).toBe('active')
@@ -222,10 +224,10 @@ describe.skipIf(!canDump)('drop with a backup', () => {
   })
 
   test('what was never let in has nothing to dump', async () => {
-    namespace.writeMigrations({ '001_notes.sql': 'SELECT 1/0' })
+    namespace.writeSeeds({ '001_notes.sql': 'SELECT 1/0' })
     const failing = open()
     await failing.tenants.create({ name: 'half' }).catch(() => undefined)
-    namespace.writeMigrations({ '001_notes.sql': 'CREATE TABLE notes (id serial PRIMARY KEY, body text NOT NULL)' })
+    namespace.writeSeeds({})
     const { tenants } = await failing.tenants.drop({ tenants: ['half'] }, { backup: namespace.directory })
     // It was let in, though it wrote nothing.
     expect(tenants[0]).toMatchObject({ status: 'dropped', backup: expect.any(String) })
@@ -282,6 +284,6 @@ describe.skipIf(!canDump)('drop with a backup', () => {
 async function waitForFile(path: string): Promise<void> {
   for (const until = Date.now() + 10_000; !existsSync(path); ) {
     if (Date.now() > until) throw new Error(`${path} did not appear`)
-    await new Promise(resolve => setTimeout(resolve, 20))
+    await sleep(20)
   }
 }

@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy } from '../../src/index.ts'
 import { parseAddress } from '../../src/postgres/address.ts'
@@ -57,7 +58,11 @@ describe.each(['plain', 'superuser'] as const)('the login of a dump, made by a %
   test("goes without a trace, unless it is somebody else's", async () => {
     await dropDumpRole(session, { ...login, marker: 'tenantctl other' })
     expect(await tryLogin(url)).toMatchObject({ ok: true })
+    const orphan = new pg.Client({ connectionString: url })
+    orphan.on('error', () => undefined)
+    await orphan.connect()
     await dropDumpRole(session, login)
+    await expect(orphan.query('SELECT 1')).rejects.toThrow()
     expect(await tryLogin(url)).toMatchObject({ ok: false })
     const [database] = await namespace.superSql<{ acl: string }>(
       'SELECT datacl::text AS acl FROM pg_database WHERE datname = $1',
