@@ -45,13 +45,7 @@ export class Servers {
       database: tenant.database,
       user: credentials.username,
       password: credentials.password,
-<<<<<<< Updated upstream
-=======
       nextPassword: credentials.next,
-      // A client certificate is the admin's.
-      sslcert: undefined,
-      sslkey: undefined,
->>>>>>> Stashed changes
     }
   }
 
