@@ -28,7 +28,8 @@ export type TenancyEvent =
   | { event: 'concurrency'; server: string; concurrency: number; reason: string }
   | { event: 'baking'; tenants: number; durationMs: number; until: string }
   | { event: 'server_started'; server: string; message: string }
-  | { event: 'notice'; tenant?: string; message: string }
+  /** `verbose`: for those who want to know everything. */
+  | { event: 'notice'; tenant?: string; message: string; verbose?: true }
   // From `tenancy.connections`, for metrics: many of them in a busy application.
   | { event: 'pool_opened' | 'pool_closed'; tenant: string }
   | { event: 'connection_opened'; tenant: string; durationMs: number }

@@ -92,6 +92,12 @@ export interface TenancyConfig {
         connectionLimit?: number | undefined
       }
     | undefined
+  /**
+   * Whether new tenants are copied from a template database, which is built on first use, instead of running every
+   * migration and seed for each. Seeds that make something else for each tenant say so: `export const perTenant = true`,
+   * or `-- seed:per-tenant` on the first line. Default: true.
+   */
+  template?: boolean | undefined
   fleet?:
     | {
         /** How many tenants a fleet command works on at once. Default: what the servers have connections for. */
@@ -195,6 +201,7 @@ export interface ResolvedConfig {
   naming: { prefix: string; database?: (tenant: TenantIdentity) => string; reserved: string[] }
   /** `connectionLimit` -1: none. */
   database: { extensions: string[]; connectionLimit: number }
+  template: boolean
   fleet: {
     concurrency: number | null
     concurrencyPerServer: number | null

@@ -98,6 +98,7 @@ export const configSchema = v.object(
         ),
       ),
     }),
+    template: v.optional(v.boolean('true or false')),
     fleet: group({
       concurrency: count,
       concurrencyPerServer: count,

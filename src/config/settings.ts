@@ -25,7 +25,7 @@ export function listSettings(
 
 function values(config: ValidConfig): [key: string, value: unknown][] {
   const { registry, embedded, servers, encryption, migrations, seeds, naming, database, fleet, connections } = config
-  const { roles, drop, tools } = config
+  const { roles, drop, tools, template } = config
   return [
     ['registry', registry === null ? null : registry.kind === 'embedded' ? 'embedded' : maskUrl(registry.url)],
     ['embedded.directory', embedded.directory],
@@ -42,6 +42,7 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['naming.reserved', naming.reserved],
     ['database.extensions', database.extensions],
     ['database.connectionLimit', database.connectionLimit],
+    ['template', template],
     ['fleet.concurrency', fleet.concurrency],
     ['fleet.concurrencyPerServer', fleet.concurrencyPerServer],
     ['fleet.fingerprint', fleet.fingerprint],

@@ -95,6 +95,7 @@ function fillIn(
     roles: written.roles ?? 'single',
     naming: names(written.naming),
     database: { extensions: database.extensions ?? [], connectionLimit: database.connectionLimit ?? -1 },
+    template: written.template ?? true,
     fleet: {
       concurrency: fleet.concurrency ?? null,
       concurrencyPerServer: fleet.concurrencyPerServer ?? null,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Knex } from 'knex'
 import { TenancyError } from '../errors.ts'
@@ -29,11 +29,21 @@ export interface MigrationModule {
 export interface Seed {
   name: string
   file: string
+  /** SHA-256 of the file's bytes. */
+  checksum: string
   sql: SqlScript | undefined
+  /** Whether it makes something else for each tenant, so that no copy of what it made elsewhere will do. */
+  isPerTenant(): Promise<boolean>
   load(): Promise<(knex: Knex) => unknown>
 }
 
+interface SeedModule {
+  seed: (knex: Knex) => unknown
+  perTenant: boolean
+}
+
 const scripts = /\.(sql|js|mjs|ts|mts)$/
+const perTenantLine = /^[ \t]*--[ \t]*seed:per-tenant[ \t]*(\r?\n|$)/
 const declarations = /\.d\.m?ts$/
 
 /** Reads a folder of migrations in name order. Throws `MIGRATIONS_INVALID` for what cannot be used. */
@@ -56,7 +66,7 @@ export async function readMigrations(
       return {
         name: withoutExtension(file),
         file,
-        checksum: createHash('sha256').update(content).digest('hex'),
+        checksum: sha256(content),
         sql: file.endsWith('.sql') ? parseSqlMigration(file, content.toString('utf8')) : undefined,
         load: once(() => loadMigration(path, file)),
       }
@@ -70,12 +80,21 @@ export async function readSeeds(directory: string, options: { mayBeMissing?: boo
   return Promise.all(
     files.map(async file => {
       const path = join(directory, file)
-      const text = file.endsWith('.sql') ? await readFile(path, 'utf8') : undefined
+      const content = await readFile(path)
+      const text = content.toString('utf8').replace(/^\uFEFF/, '')
+      const isSql = file.endsWith('.sql')
+      const load = once(() => loadSeed(path, file))
+      // Most files need not be loaded to be known not to say so.
+      const perTenant = isSql
+        ? perTenantLine.test(text)
+        : /\bperTenant\b/.test(text) && (async () => (await load()).perTenant)
       return {
         name: withoutExtension(file),
         file,
-        sql: text === undefined ? undefined : parseScript(file, text.replace(/^\uFEFF/, ''), 1, true),
-        load: once(() => loadSeed(path, file)),
+        checksum: sha256(content),
+        sql: isSql ? parseScript(file, text, 1, true) : undefined,
+        isPerTenant: typeof perTenant === 'function' ? perTenant : async () => perTenant,
+        load: async () => (await load()).seed,
       }
     }),
   )
@@ -139,12 +158,33 @@ async function loadMigration(path: string, file: string): Promise<MigrationModul
   }
 }
 
-async function loadSeed(path: string, file: string): Promise<(knex: Knex) => unknown> {
-  const { seed } = await importModule(path, file)
+async function loadSeed(path: string, file: string): Promise<SeedModule> {
+  const { seed, perTenant } = await importModule(path, file)
   if (typeof seed !== 'function') {
     throw new TenancyError('MIGRATIONS_INVALID', `${file} does not export a function "seed"`, { migration: file })
   }
-  return seed as (knex: Knex) => unknown
+  return { seed: seed as SeedModule['seed'], perTenant: perTenant === true }
+}
+
+/**
+ * A hash of the files in these folders, subfolders included, that are neither migrations nor seeds: a seed may read
+ * its rows from one of them, and no checksum of its own would tell that they have changed.
+ */
+export async function hashCompanions(directories: readonly string[]): Promise<string> {
+  const hash = createHash('sha256')
+  for (const directory of directories) {
+    const entries = await readdir(directory, { withFileTypes: true, recursive: true }).catch(() => [])
+    const files = entries
+      .filter(entry => entry.isFile() && !(entry.parentPath === directory && scripts.test(entry.name)))
+      .map(entry => join(entry.parentPath, entry.name))
+      .sort()
+    for (const file of files) hash.update(`${relative(directory, file)}\0${sha256(await readFile(file))}\0`)
+  }
+  return hash.digest('hex')
+}
+
+function sha256(content: Buffer): string {
+  return createHash('sha256').update(content).digest('hex')
 }
 
 /** Node 20 imports neither TypeScript nor, from a .js file without "type", both kinds of modules: jiti does. */

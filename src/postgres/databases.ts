@@ -112,6 +112,14 @@ export async function grantDatabase(client: Client, name: string, grants: readon
   })
 }
 
+export async function revokeDatabase(client: Client, name: string, roles: readonly string[]): Promise<void> {
+  await query(
+    client,
+    `closing database "${name}" to ${roles.join(', ')}`,
+    `REVOKE ALL ON DATABASE ${quoteIdentifier(name)} FROM ${roles.map(quoteIdentifier).join(', ')}`,
+  )
+}
+
 export async function setAllowConnections(client: Client, name: string, allow: boolean): Promise<void> {
   await query(
     client,

@@ -66,6 +66,30 @@ export async function grantRole(client: Client, admin: AdminFacts, role: string,
   )
 }
 
+export async function revokeRole(client: Client, role: string, member: string): Promise<void> {
+  await query(
+    client,
+    `ending the membership of "${member}" in role "${role}"`,
+    `REVOKE ${quoteIdentifier(role)} FROM ${quoteIdentifier(member)}`,
+  )
+}
+
+export async function isMember(client: Client, role: string, member: string): Promise<boolean> {
+  const [row] = await query<{ member: boolean }>(
+    client,
+    `asking for the members of role "${role}"`,
+    `SELECT pg_catalog.pg_has_role(m.oid, r.oid, 'MEMBER') AS member
+       FROM pg_catalog.pg_roles r, pg_catalog.pg_roles m WHERE r.rolname = $1 AND m.rolname = $2`,
+    [role, member],
+  )
+  return row?.member === true
+}
+
+/** Nobody can log in as it again, not even who knew its password. */
+export async function retireRole(client: Client, name: string): Promise<void> {
+  await query(client, `retiring role "${name}"`, `ALTER ROLE ${quoteIdentifier(name)} NOLOGIN PASSWORD NULL`)
+}
+
 /** In that database, the login acts as `role` from its first statement on. */
 export async function actAs(client: Client, login: string, database: string, role: string): Promise<void> {
   await query(

@@ -102,7 +102,7 @@ export async function finishTenant(
   const made = await runOperation(parts, 'create', tenant, { ...options, parameters: input }, async context => {
     // Under the lock: meanwhile another run may have finished it, or dropped it.
     refuseUnlessHalfMade(context.tenant)
-    await applySteps(provisioningSteps, { ...context, seed: input.seed })
+    await applySteps(provisioningSteps, { ...context, seed: input.seed, useTemplate: parts.config.template })
   }).catch(async error => {
     throw await recordFailure(parts, tenant, error)
   })

@@ -55,6 +55,8 @@ export async function runOperation(
         operationId,
         position: 0,
         seed: false,
+        useTemplate: false,
+        origin: undefined,
         force: options.force ?? false,
         signal,
         onEvent,

@@ -2,6 +2,7 @@ import type { ResolvedConfig } from '../config/config.ts'
 import type { Migration, Seed } from '../migrations/source.ts'
 import type { RegistryInventory } from '../registry/inventory.ts'
 import type { OperationJournal } from '../registry/operation-journal.ts'
+import type { RefusedTemplates } from '../registry/refused-templates.ts'
 import type { RetainedTenants } from '../registry/retained-tenants.ts'
 import type { Servers } from '../registry/servers.ts'
 import type { TenantPasswords } from '../registry/tenant-passwords.ts'
@@ -24,4 +25,7 @@ export interface ProvisioningParts {
   config: ResolvedConfig
   migrations(): Promise<Migration[]>
   seeds(): Promise<Seed[]>
+  /** A hash of the other files beside migrations and seeds, which these may import or read. */
+  companions(): Promise<string>
+  refusedTemplates: RefusedTemplates
 }

@@ -4,6 +4,7 @@ import type { Client } from '../postgres/connect.ts'
 import type { AdminFacts } from '../postgres/server.ts'
 import type { OperationJournal } from '../registry/operation-journal.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import type { Origin } from './copy.ts'
 import type { ProvisioningParts } from './parts.ts'
 
 /** A tenant and the session that holds its lock. */
@@ -24,6 +25,10 @@ export interface StepContext extends TenantOnServer {
   position: number
   /** Whether seeds are wanted. */
   seed: boolean
+  /** Whether its database may be copied from a template instead of being made from nothing. */
+  useTemplate: boolean
+  /** What the database was copied from, null for nothing; undefined until `originOf` has looked it up. */
+  origin: Origin | null | undefined
   /** Whether a drop may end open connections. */
   force: boolean
   signal: AbortSignal | undefined

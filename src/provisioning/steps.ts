@@ -3,21 +3,21 @@ import { bookkeepingTimeoutMs, migrateDatabase, withDatabaseLock } from '../migr
 import { versionOf } from '../migrations/version.ts'
 import { type Client, withAdmin, withClient } from '../postgres/connect.ts'
 import {
-  createClosedDatabase,
   dropDatabase,
   endSessions,
   findDatabase,
-  grantDatabase,
   listSessions,
   publishDatabase,
   setAllowConnections,
 } from '../postgres/databases.ts'
-import { actAs, createRole, dropRole, findRole, grantRole, setRoleLogin } from '../postgres/roles.ts'
-import { createExtensions, hasExtensions, ownSchemaPublic, separateRoles } from '../postgres/schema.ts'
+import { createRole, dropRole, findRole, setRoleLogin } from '../postgres/roles.ts'
+import { createExtensions, hasExtensions } from '../postgres/schema.ts'
 import { scramVerifier } from '../postgres/scram.ts'
 import { historySchema, loginRoles, roleNames, rolesOf } from '../registry/roles.ts'
 import { seedDatabase, wasCommitted } from '../seeds.ts'
 import { connectionsOpen } from './conflicts.ts'
+import { createFromTemplate, isAtHead, isTakenOver, originOf, takeOverCopy } from './copy.ts'
+import { admit, handOverSchema } from './handover.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
 
 /** The row and its password were committed together with the operation, before any step could run. */
@@ -70,7 +70,8 @@ const createTenantDatabase: ProvisioningStep = {
     if (database && database.marker !== marker) throw databaseExists(tenant.database, database.owner)
     return database?.invalid === false && database.allowConnections
   },
-  async apply({ admin, tenant, marker }) {
+  async apply(context) {
+    const { admin, tenant, marker } = context
     const existing = await findDatabase(admin, tenant.database)
     if (existing?.invalid) await dropDatabase(admin, tenant.database)
     else if (existing) return setAllowConnections(admin, tenant.database, true)
@@ -78,7 +79,7 @@ const createTenantDatabase: ProvisioningStep = {
     const temporary = temporaryName(tenant.id)
     const leftover = await findDatabase(admin, temporary)
     if (leftover?.invalid) await dropDatabase(admin, temporary)
-    if (!leftover || leftover.invalid) await createClosedDatabase(admin, temporary)
+    if (!leftover || leftover.invalid) await createFromTemplate(context, temporary)
     await publishDatabase(admin, temporary, { name: tenant.database, marker, connectionLimit: -1 })
   },
   async undo({ admin, tenant, marker }) {
@@ -93,7 +94,7 @@ const installExtensions: ProvisioningStep = {
   name: 'installExtensions',
   async isDone(context) {
     const { extensions } = context.parts.config.database
-    if (extensions.length === 0 || (await mayConnect(context))) return true
+    if (extensions.length === 0 || (await originOf(context)) || (await mayConnect(context))) return true
     return insideAsAdmin(context, client => hasExtensions(client, extensions))
   },
   async apply(context) {
@@ -108,27 +109,9 @@ const grantAccess: ProvisioningStep = {
   isDone: mayConnect,
   async apply(context) {
     const { admin, adminFacts, tenant } = context
-    const { owner, migrator, app } = rolesOf(tenant)
-    const separate = tenant.roles === 'separate'
-    await insideAsAdmin(context, async client => {
-      await ownSchemaPublic(client, adminFacts, owner)
-      if (separate) await separateRoles(client, { owner, app, historySchema: historySchema(tenant) })
-    })
-    if (separate) {
-      await grantRole(admin, adminFacts, owner, migrator)
-      await actAs(admin, migrator, tenant.database, owner)
-    }
-    await grantDatabase(
-      admin,
-      tenant.database,
-      separate
-        ? [
-            { role: owner, privileges: ['TEMPORARY', 'CREATE'] },
-            { role: migrator, privileges: ['CONNECT'] },
-            { role: app, privileges: ['CONNECT'] },
-          ]
-        : [{ role: app, privileges: ['CONNECT', 'TEMPORARY', 'CREATE'] }],
-    )
+    // In a copy of a template, other people's code is there already: the tenant itself takes over.
+    if (!(await originOf(context))) await insideAsAdmin(context, client => handOverSchema(client, adminFacts, tenant))
+    await admit(admin, adminFacts, tenant)
   },
   /** Nobody comes in any more, and who is in goes. Without `force` that is taken back when somebody is in. */
   async undo(context) {
@@ -150,6 +133,20 @@ const grantAccess: ProvisioningStep = {
   },
 }
 
+/** A copy of a template belongs to the template's roles: on its own login the tenant makes all of it its own. */
+const takeOwnership: ProvisioningStep = {
+  name: 'takeOwnership',
+  async isDone(context) {
+    const origin = await originOf(context)
+    return !origin || isTakenOver(context, origin)
+  },
+  async apply(context) {
+    const origin = await originOf(context)
+    if (origin) await takeOverCopy(context, origin, work => insideAsTenant(context, work))
+  },
+  undo: async () => undefined,
+}
+
 /** As the tenant, over its own login: proves at the same time that it can log in. */
 const migrate: ProvisioningStep = {
   name: 'migrate',
@@ -157,6 +154,11 @@ const migrate: ProvisioningStep = {
   async apply(context) {
     const { parts, tenant, signal, onEvent } = context
     const migrations = await parts.migrations()
+    if (await isAtHead(context)) {
+      const applied = migrations.map(each => each.name)
+      await parts.registry.setSchemaVersion(tenant.id, versionOf(applied), undefined)
+      return parts.registry.recordChecksums(migrations)
+    }
     await insideAsTenant(context, async client => {
       const { statementTimeoutMs } = parts.config.migrations
       const result = await migrateDatabase(client, migrations, {
@@ -183,7 +185,8 @@ const seed: ProvisioningStep = {
   isDone: async ({ seed: wanted }) => !wanted,
   async apply(context) {
     const { parts, tenant, operationId, position, signal, onEvent } = context
-    const seeds = await parts.seeds()
+    const copied = (await originOf(context))?.seeds ?? []
+    const seeds = (await parts.seeds()).filter(each => !copied.includes(each.name))
     if (seeds.length === 0) return
     const begun = await parts.journal.notesOf(tenant.id, 'seed')
     await insideAsTenant(context, client =>
@@ -226,7 +229,13 @@ export const emptyTenantSteps: readonly ProvisioningStep[] = [
 ]
 
 /** A new tenant, from top to bottom; a drop undoes the same list from bottom to top. */
-export const provisioningSteps: readonly ProvisioningStep[] = [...emptyTenantSteps, migrate, seed, activate]
+export const provisioningSteps: readonly ProvisioningStep[] = [
+  ...emptyTenantSteps,
+  takeOwnership,
+  migrate,
+  seed,
+  activate,
+]
 
 export function markerOf(registryId: string, tenantId: string): string {
   return `tenantctl ${registryId} ${tenantId}`

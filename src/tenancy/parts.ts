@@ -2,7 +2,7 @@ import type { ResolvedConfig } from '../config/config.ts'
 import { TenantConnections } from '../connections/tenant-connections.ts'
 import { TenancyError } from '../errors.ts'
 import { notify } from '../events.ts'
-import { readMigrations, readSeeds } from '../migrations/source.ts'
+import { hashCompanions, readMigrations, readSeeds } from '../migrations/source.ts'
 import { parseAddress, type ServerAddress } from '../postgres/address.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { JobQueue } from '../queue/job-queue.ts'
@@ -13,6 +13,7 @@ import { FleetRegistry } from '../registry/fleet-registry.ts'
 import { ensureRegistry } from '../registry/install.ts'
 import { RegistryInventory } from '../registry/inventory.ts'
 import { OperationJournal } from '../registry/operation-journal.ts'
+import { RefusedTemplates } from '../registry/refused-templates.ts'
 import { RetainedTenants } from '../registry/retained-tenants.ts'
 import { RunLedger } from '../registry/run-ledger.ts'
 import { SchemaFingerprints } from '../registry/schema-fingerprints.ts'
@@ -72,6 +73,8 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
         readMigrations(config.migrations.directory, { mayBeMissing: !config.migrations.explicit }),
       ),
       seeds: once(() => readSeeds(config.seeds.directory, { mayBeMissing: !config.seeds.explicit })),
+      companions: once(() => hashCompanions([config.migrations.directory, config.seeds.directory])),
+      refusedTemplates: new RefusedTemplates(connection),
       close: async () => {
         await jobs.close()
         await connections.close()

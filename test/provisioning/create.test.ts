@@ -49,6 +49,7 @@ describe.each(['plain', 'superuser'] as const)('with an admin that is %s', admin
       'createDatabase',
       'installExtensions',
       'grantAccess',
+      'takeOwnership',
       'migrate',
       'seed',
       'activate',

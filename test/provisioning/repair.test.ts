@@ -38,6 +38,7 @@ const steps = [
   'createDatabase',
   'installExtensions',
   'grantAccess',
+  'takeOwnership',
   'migrate',
   'seed',
   'activate',

@@ -104,6 +104,8 @@ export function useNamespace(options: NamespaceOptions = {}): Namespace {
       migrations: { directory: namespace.migrationsDirectory },
       seeds: { directory: namespace.seedsDirectory },
       naming: { prefix: namespace.tenantPrefix },
+      // Each file has migrations of its own: a template would be built for one tenant or two.
+      template: false,
       ...overrides,
     }),
     writeConfig: overrides =>

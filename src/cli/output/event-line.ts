@@ -51,6 +51,7 @@ export function eventLine(event: TenancyEvent, style: Style): string | undefined
     case 'baking':
       return `the canary group of ${event.tenants} has passed; the others come in ${formatDuration(event.durationMs)}`
     case 'notice':
+      return event.verbose && !style.verbose ? undefined : `${who}${clean(event.message)}`
     case 'server_started':
       return `${who}${clean(event.message)}`
   }

@@ -1,0 +1,98 @@
+import { asTenancyError, TenancyError } from '../errors.ts'
+import { notify } from '../events.ts'
+import type { Client } from '../postgres/connect.ts'
+import { createClosedDatabase } from '../postgres/databases.ts'
+import { isOwnedIn, takeOver } from '../postgres/ownership.ts'
+import { grantRole, isMember, revokeRole } from '../postgres/roles.ts'
+import { rolesOf } from '../registry/roles.ts'
+import type { StepContext } from './step.ts'
+import { ensureTemplate, planTemplate } from './template.ts'
+
+/** What a tenant's database was copied from. */
+export interface Origin {
+  /** Name of the template's database, and of its role. */
+  template: string
+  /** Names of the seeds whose rows came with it. */
+  seeds: string[]
+}
+
+/**
+ * Makes the closed database under its temporary name: a copy of the template where there is one to be had, an empty
+ * one otherwise. Which of the two is written down first. A later run that finds the database knows by that what is in
+ * it; one that finds none decides, and writes, anew.
+ */
+export async function createFromTemplate(context: StepContext, temporary: string): Promise<void> {
+  const origin = context.useTemplate ? await ensureTemplate(context) : undefined
+  if (origin) {
+    await recordOrigin(context, origin)
+    try {
+      return await createClosedDatabase(context.admin, temporary, origin.template)
+    } catch (error) {
+      if (context.signal?.aborted) throw error
+      // It may be gone, or somebody be in it; then as without one. A failure of CREATE DATABASE leaves no database.
+      plainInstead(context, asTenancyError(error).message)
+    }
+  }
+  await recordOrigin(context, null)
+  await createClosedDatabase(context.admin, temporary)
+}
+
+export function plainInstead(context: Pick<StepContext, 'onEvent' | 'tenant'>, reason: string): void {
+  const message = `made without a template: ${reason}`
+  notify(context.onEvent, { event: 'notice', tenant: context.tenant.slug, message, verbose: true })
+}
+
+async function recordOrigin(context: StepContext, origin: Origin | null): Promise<void> {
+  // A note that says "none" is wanted only where an earlier run may have noted one.
+  const before = await originOf(context)
+  if (origin || before) await context.parts.journal.noteOnStep(context.operationId, context.position, { origin })
+  context.origin = origin
+}
+
+/** What the tenant's database was copied from, by the journal. */
+export async function originOf(context: StepContext): Promise<Origin | null> {
+  if (context.origin === undefined) {
+    const { origin } = await context.parts.journal.notesOf(context.tenant.id, 'createDatabase')
+    context.origin = (origin as Origin | null | undefined) ?? null
+  }
+  return context.origin
+}
+
+/** Nothing in the copy belongs to the template's roles any more, and they have no member. */
+export async function isTakenOver({ admin, tenant }: StepContext, { template }: Origin): Promise<boolean> {
+  const from = rolesOf({ username: template, roles: tenant.roles })
+  if (await isOwnedIn(admin, tenant.database, from)) return false
+  return !(await isMember(admin, from.owner, rolesOf(tenant).owner))
+}
+
+/**
+ * Has the tenant make all of a copy its own, as a member of the template's role for as long. That role owns nothing but
+ * templates, which nobody can enter, and copies that are just being made, which only their own tenants can.
+ */
+export async function takeOverCopy(
+  { admin, adminFacts, tenant }: Pick<StepContext, 'admin' | 'adminFacts' | 'tenant'>,
+  { template }: Origin,
+  insideAsTenant: (work: (client: Client) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const from = rolesOf({ username: template, roles: tenant.roles })
+  const to = rolesOf(tenant)
+  if (await isOwnedIn(admin, tenant.database, from)) {
+    await grantRole(admin, adminFacts, from.owner, to.owner)
+    await insideAsTenant(client => takeOver(client, from, to))
+  }
+  await revokeRole(admin, from.owner, to.owner)
+  // Revoking what somebody else has granted is a mere WARNING.
+  if (await isMember(admin, from.owner, to.owner)) {
+    throw new TenancyError('ISOLATION_BROKEN', `role "${to.owner}" is still a member of "${from.owner}"`, {
+      hint: 'end that membership as the role that granted it, or as a superuser; then run the same command again',
+    })
+  }
+}
+
+/** The copy has every migration that there is: its template has the very name that one made now would have. */
+export async function isAtHead(context: StepContext): Promise<boolean> {
+  const origin = await originOf(context)
+  if (!origin) return false
+  const plans = await Promise.all([true, false].map(seed => planTemplate({ ...context, seed })))
+  return plans.some(plan => plan?.name === origin.template)
+}
