@@ -131,7 +131,7 @@ async function tryTenant(
   }))
   const doors = [...new Set([...targets, ...neighbours.map(each => each.database), ...open])]
   const entered: string[] = []
-  const unclear = escapes.filter(isUnclear).map(told)
+  const unclear = escapes.filter(isUnclear).map(each => each.message ?? each.what)
   for (const database of doors) {
     const knocked = await knock({ ...address, database }, signal)
     if (knocked === 'entered') entered.push(database)
@@ -204,20 +204,17 @@ function openDoor(
     const message = `${who} can enter ${isRegistry ? 'the registry database ' : ''}"${database}"`
     return { status: 'problem', message, fix: 'tenantctl doctor --fix' }
   }
-  const fix = remedyText.revokeDatabase(database, 'PUBLIC')
   if (databases.find(each => each.name === database)?.marker?.startsWith('tenantctl ')) {
-    return { status: 'problem', message: `${who} can enter "${database}", a database of another tenant`, fix }
+    const message = `${who} can enter "${database}", a database of another tenant`
+    return { status: 'problem', message, fix: 'tenantctl doctor --fix' }
   }
   // What somebody else keeps on this server, and whom he lets in there, is his to decide.
-  return { status: 'warning', message: `${who} can enter "${database}", which is not tenantctl's`, fix }
+  const message = `${who} can enter "${database}", which is not tenantctl's`
+  return { status: 'warning', message, fix: remedyText.revokeDatabase(database, 'PUBLIC') }
 }
 
 function isUnclear({ outcome }: Attempt): boolean {
   return outcome === 'unclear'
-}
-
-function told({ what, message }: Attempt): string {
-  return `${what}: ${message}`
 }
 
 function choose<T>(items: readonly T[], count: number): T[] {

@@ -63,14 +63,11 @@ function finding(server: ServerSnapshot, database: DatabaseEntry, privileges: st
   }
 }
 
-/** Logins that can enter through PUBLIC alone and are no tenants: the admin, monitoring, applications. They keep that. */
-function keepers(server: ServerSnapshot, database: DatabaseEntry): string[] {
+/** Logins that may rely on PUBLIC's right and are no tenants: the admin, monitoring, applications. They keep it. */
+function keepers(server: ServerSnapshot, { owner, privileges }: DatabaseEntry): string[] {
   return [...server.roles.values()]
-    .filter(({ name, canLogin, superuser, marker, memberOf }) => {
-      if (!canLogin || superuser || isTenantMarker(marker)) return false
-      const granted = [name, ...memberOf].some(each => database.privileges[each]?.includes('CONNECT'))
-      return !granted && name !== database.owner && !memberOf.includes(database.owner)
-    })
+    .filter(({ canLogin, superuser, marker }) => canLogin && !superuser && !isTenantMarker(marker))
+    .filter(({ name }) => name !== owner && !privileges[name]?.includes('CONNECT'))
     .map(role => role.name)
 }
 

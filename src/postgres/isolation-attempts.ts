@@ -69,7 +69,7 @@ function statements({ database, role, admin, neighbourDatabase, neighbourRole }:
       text: "CREATE TEMPORARY TABLE isolation_test (line text); COPY isolation_test FROM 'PG_VERSION'",
     },
     { what: 'write files on the server', text: `COPY (SELECT 1) TO '/dev/null'` },
-    { what: 'run programs on the server', text: `COPY (SELECT 1) TO PROGRAM 'true'` },
+    { what: 'run programs on the server', text: `COPY (SELECT 1) TO PROGRAM 'cat > /dev/null'` },
     { what: 'switch off triggers', text: 'SET LOCAL session_replication_role = replica' },
     { what: 'read the registry', text: 'SELECT FROM tenantctl.tenants LIMIT 1' },
     ...(neighbourRole === undefined
@@ -99,10 +99,9 @@ function statements({ database, role, admin, neighbourDatabase, neighbourRole }:
 const refusals: string[] = [sqlstate.insufficientPrivilege, sqlstate.invalidSchemaName, sqlstate.undefinedTable]
 
 async function attempt(client: Client, { what, text, outside }: Statement): Promise<Attempt> {
-  const doing = 'an isolation test'
   try {
-    if (outside) await query(client, doing, text)
-    else await rolledBack(client, () => query(client, doing, text))
+    if (outside) await query(client, what, text)
+    else await rolledBack(client, () => query(client, what, text))
     return { what, outcome: 'succeeded', message: undefined }
   } catch (error) {
     const state = sqlstateOf(error) ?? ''
@@ -117,17 +116,16 @@ async function attempt(client: Client, { what, text, outside }: Statement): Prom
 /** A GRANT without the right to grant is a mere WARNING: what it did has to be looked at. */
 async function attemptGrant(client: Client, { database }: Surroundings): Promise<Attempt> {
   const what = 'open its database to everybody'
-  const doing = 'an isolation test'
   const isOpen = async () => {
     const text = `SELECT FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a
                    WHERE d.datname = $1 AND a.grantee = 0 AND a.privilege_type = 'CONNECT'`
-    return (await query(client, doing, text, [database])).length > 0
+    return (await query(client, what, text, [database])).length > 0
   }
   try {
     const opened = await rolledBack(client, async () => {
       // Somebody else may have opened it, which is not this tenant's doing.
       if (await isOpen()) return false
-      await query(client, doing, `GRANT CONNECT ON DATABASE ${quoteIdentifier(database)} TO PUBLIC`)
+      await query(client, what, `GRANT CONNECT ON DATABASE ${quoteIdentifier(database)} TO PUBLIC`)
       return isOpen()
     })
     return { what, outcome: opened ? 'succeeded' : 'refused', message: undefined }
