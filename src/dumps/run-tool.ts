@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TenancyError } from '../errors.ts'
 
@@ -26,8 +26,13 @@ const longestMessage = 16_000
 /** Runs a program to its end; a failure of its own is a result, not an error. Throws `TOOL_MISSING` and `ABORTED`. */
 export async function runTool(file: string, args: readonly string[], run: ToolRun = {}): Promise<ToolResult> {
   const { env = {}, stdout = 'pipe', signal } = run
-  // Messages in one language, whatever the machine's is.
-  const child = spawn(file, args, { env: { LC_ALL: 'C', ...env }, stdio: ['ignore', stdout, 'pipe'] })
+  const child = spawn(file, args, {
+    // Messages in one language, whatever the machine's is.
+    env: { LC_ALL: 'C', ...env },
+    stdio: ['ignore', stdout, 'pipe'],
+    // A process group of its own: Ctrl-C on the terminal is for us, and what it has started itself ends with it.
+    detached: process.platform !== 'win32',
+  })
   const output = { stdout: '', stderr: '' }
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     output.stdout += text
@@ -37,9 +42,9 @@ export async function runTool(file: string, args: readonly string[], run: ToolRu
   })
   let running = true
   const end = async () => {
-    child.kill('SIGTERM')
+    kill(child, 'SIGTERM')
     await sleep(graceMs, undefined, { ref: false })
-    if (running) child.kill('SIGKILL')
+    if (running) kill(child, 'SIGKILL')
   }
   signal?.addEventListener('abort', end, { once: true })
   if (signal?.aborted) void end()
@@ -55,5 +60,13 @@ export async function runTool(file: string, args: readonly string[], run: ToolRu
   } finally {
     running = false
     signal?.removeEventListener('abort', end)
+  }
+}
+
+function kill(child: ChildProcess, signal: NodeJS.Signals): void {
+  try {
+    if (child.pid !== undefined) process.kill(process.platform === 'win32' ? child.pid : -child.pid, signal)
+  } catch {
+    // It has ended by itself.
   }
 }

@@ -151,7 +151,7 @@ describe.skipIf(!canDump)('drop with a backup', () => {
   })
 
   test('interrupted: the tenant is let in again', async () => {
-    const hanging = open({ tools: { directory: fakeTools('hanging', { dump: 'exec sleep 60' }) } })
+    const hanging = open({ tools: { directory: fakeTools('hanging', { dump: 'sleep 60; true' }) } })
     await hanging.tenants.create({ name: 'patient' })
     const controller = new AbortController()
     const directory = join(namespace.directory, 'interrupted')
