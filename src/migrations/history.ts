@@ -1,7 +1,8 @@
 import type { Client } from '../postgres/connect.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
+import { advisoryUnlock } from '../postgres/locks.ts'
 import { query } from '../postgres/query.ts'
-import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
+import { sqlstate, sqlstateOf, toTenancyError } from '../postgres/sqlstate.ts'
 import { withoutExtension } from './source.ts'
 
 /** A row of knex_migrations. */
@@ -28,18 +29,37 @@ export class MigrationHistory {
   }
 
   /**
+   * Takes the advisory lock, and reads the history under it, with one way to the server. Undefined, without the lock,
+   * when somebody holds it, when the tables are not there, or when a pooler has made up the process id that the client
+   * knows: a lock of a session would be somebody else's then.
+   */
+  async open(lockKey: string): Promise<{ before: AppliedMigration[]; unlocked: boolean } | undefined> {
+    const { processID } = this.client as unknown as { processID: number | null }
+    const lock = `SELECT CASE WHEN pg_catalog.pg_backend_pid() = ${Number(processID)}
+      THEN pg_catalog.pg_try_advisory_lock(${BigInt(lockKey)}::bigint) END AS locked`
+    try {
+      const results = await this.client.query(`${lock};\n${this.#readText()};\n${this.#lockedText()}`)
+      const [locked, applied, busy] = results as unknown as [
+        { rows: { locked: boolean | null }[] },
+        { rows: HistoryRow[] },
+        { rows: unknown[] },
+      ]
+      if (locked.rows[0]?.locked) return { before: applied.rows.map(toApplied), unlocked: busy.rows.length === 0 }
+    } catch (error) {
+      if (!isMissing(error)) throw toTenancyError(error, 'reading knex_migrations')
+      // Locks of a session outlive the statement that failed.
+      await advisoryUnlock(this.client, lockKey)
+    }
+    return undefined
+  }
+
+  /**
    * Applied migrations, oldest first; none when the table is not there. The tenant may have put anything in its place:
    * what comes back is bounded, and of the types that knex uses.
    */
   async read(): Promise<AppliedMigration[]> {
     try {
-      const rows = await query<{ name: string; batch: string }>(
-        this.client,
-        'reading knex_migrations',
-        `SELECT pg_catalog.left(COALESCE(name::text, ''), 255) AS name, pg_catalog.left(batch::text, 10) AS batch
-           FROM ${this.#table} ORDER BY id LIMIT ${longestHistory}`,
-      )
-      return rows.map(row => ({ name: withoutExtension(row.name), batch: Number(row.batch) || 0 }))
+      return (await query<HistoryRow>(this.client, 'reading knex_migrations', this.#readText())).map(toApplied)
     } catch (error) {
       if (isMissing(error)) return []
       throw error
@@ -60,16 +80,20 @@ export class MigrationHistory {
   /** Whether knex's lock is set by a committed transaction: a knex CLI at work, or one that was killed. */
   async isLocked(): Promise<boolean> {
     try {
-      const rows = await query(
-        this.client,
-        'reading knex_migrations_lock',
-        `SELECT FROM ${this.#lockTable} WHERE is_locked <> 0 LIMIT 1`,
-      )
-      return rows.length > 0
+      return (await query(this.client, 'reading knex_migrations_lock', this.#lockedText())).length > 0
     } catch (error) {
       if (isMissing(error)) return false
       throw error
     }
+  }
+
+  #readText(): string {
+    return `SELECT pg_catalog.left(COALESCE(name::text, ''), 255) AS name, pg_catalog.left(batch::text, 10) AS batch
+      FROM ${this.#table} ORDER BY id LIMIT ${longestHistory}`
+  }
+
+  #lockedText(): string {
+    return `SELECT FROM ${this.#lockTable} WHERE is_locked <> 0 LIMIT 1`
   }
 
   /** Text that keeps the knex CLI out until the end of the transaction: it updates this row before it starts. */
@@ -86,6 +110,15 @@ export class MigrationHistory {
     const files = ['', '.sql', '.js', '.mjs', '.ts', '.mts'].map(extension => quoteLiteral(name + extension))
     return `DELETE FROM ${this.#table} WHERE name IN (${files.join(', ')})`
   }
+}
+
+interface HistoryRow {
+  name: string
+  batch: string
+}
+
+function toApplied(row: HistoryRow): AppliedMigration {
+  return { name: withoutExtension(row.name), batch: Number(row.batch) || 0 }
 }
 
 function isMissing(error: unknown): boolean {

@@ -1,7 +1,7 @@
 import { type ErrorCode, TenancyError, throwIfAborted } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
 import type { Client } from '../postgres/connect.ts'
-import { findLockHolder, lockKey, withAdvisoryLock } from '../postgres/locks.ts'
+import { advisoryUnlock, findLockHolder, lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import { query } from '../postgres/query.ts'
 import { type AppliedMigration, MigrationHistory } from './history.ts'
 import { bindKnex } from './knex-binding.ts'
@@ -10,6 +10,7 @@ import { planDown, planUp, type RollbackTarget } from './plan.ts'
 import { describeFailure, nameBlockers, waitForKnexLock } from './problems.ts'
 import type { Migration } from './source.ts'
 import type { SqlScript } from './sql-file.ts'
+import { canGoTogether, sendTogether } from './together.ts'
 
 export interface MigrateOptions {
   /** Up to and including this migration; default: all. */
@@ -28,6 +29,8 @@ export interface MigrateOptions {
   tenant: string
   /** Called under the lock when there is something to do, before anything is done. */
   beforeFirst?: ((plan: readonly Migration[], from: string | null) => Promise<void>) | undefined
+  /** The session ends right after, and the lock with it, so that it is not released before. Default: false. */
+  sessionEnds?: boolean | undefined
   signal?: AbortSignal | undefined
   onEvent?: Listener | undefined
 }
@@ -53,18 +56,38 @@ export async function migrateDatabase(
   migrations: readonly Migration[],
   options: MigrateOptions,
 ): Promise<MigrateResult> {
-  return withDatabaseLock(client, options, () => migrateLocked(client, migrations, options)).catch(async error => {
+  const history = new MigrationHistory(client, options.schema)
+  try {
+    const opened = await history.open(databaseLockKey)
+    // Somebody holds the lock, the tables are not there yet, or a pooler is in between.
+    if (!opened) {
+      return await withDatabaseLock(client, options, async () =>
+        migrateLocked(client, migrations, options, { history, before: await history.read() }),
+      )
+    }
+    try {
+      return await migrateLocked(client, migrations, options, { history, ...opened })
+    } finally {
+      if (!options.sessionEnds) await advisoryUnlock(client, databaseLockKey)
+    }
+  } catch (error) {
     throw await nameBlockers(error, client)
-  })
+  }
+}
+
+interface OpenedHistory {
+  history: MigrationHistory
+  before: AppliedMigration[]
+  /** Whether knex's lock was seen to be free. */
+  unlocked?: boolean
 }
 
 async function migrateLocked(
   client: Client,
   migrations: readonly Migration[],
   options: MigrateOptions,
+  { history, before, unlocked }: OpenedHistory,
 ): Promise<MigrateResult> {
-  const history = new MigrationHistory(client, options.schema)
-  const before = await history.read()
   const plan = options.rollback
     ? planDown(migrations, before, options.rollback)
     : planUp(migrations, before, options.to)
@@ -72,7 +95,7 @@ async function migrateLocked(
   if (plan.length > 0) {
     await options.beforeFirst?.(plan, result.from)
     if (before.length === 0) await history.ensureTables()
-    await waitForKnexLock(client, history, options)
+    if (!unlocked) await waitForKnexLock(client, history, options)
     await Promise.all(plan.map(migration => (migration.sql ? undefined : migration.load())))
     const run = { client, history, options, batch: before.reduce((last, each) => Math.max(last, each.batch), 0) + 1 }
     for (const migration of plan) {
@@ -144,13 +167,15 @@ async function runSqlMigration(run: Run, migration: Migration): Promise<void> {
   const script = options.rollback ? down : up
   if (!script) throw noWayBack(migration)
   if (transactional) {
-    await inTransaction(run, migration, () => runScript(client, migration.file, script))
+    await (canGoTogether(script.text)
+      ? runTogether(run, migration, script)
+      : inTransaction(run, migration, () => runScript(client, migration.file, script)))
     return
   }
   const schema = options.schema ?? 'public'
   // Up and down are told apart, should one be killed and the other be run.
   const name = options.rollback ? `${migration.name} (down)` : migration.name
-  await client.query(`${cleanSession}; SET statement_timeout = ${options.statementTimeoutMs}`)
+  await client.query([...cleanSession, `SET statement_timeout = ${options.statementTimeoutMs}`].join('; '))
   await runStatements(client, {
     name,
     script,
@@ -168,13 +193,25 @@ async function runSqlMigration(run: Run, migration: Migration): Promise<void> {
 async function inTransaction(run: Run, migration: Migration, work: () => Promise<void>): Promise<void> {
   const { client } = run
   try {
-    await client.query(`${cleanSession}; BEGIN; ${openText(run)}`)
+    await client.query([...cleanSession, 'BEGIN', ...openTexts(run)].join('; '))
     await work()
-    await client.query(`${closeText(run, migration)}; COMMIT`)
+    await client.query([...closeTexts(run, migration), 'COMMIT'].join('; '))
   } catch (error) {
     await client.query('ROLLBACK').catch(() => undefined)
     throw await describeFailure(error, migration.file, { client })
   }
+}
+
+/** The same with one way to the server. */
+async function runTogether(run: Run, migration: Migration, script: SqlScript): Promise<void> {
+  const { client } = run
+  const head = [...cleanSession, 'BEGIN', ...openTexts(run)]
+  const statements = script.statements.map(statement => statement.text)
+  const failure = await sendTogether(client, [...head, ...statements, ...closeTexts(run, migration), 'COMMIT'])
+  if (!failure) return
+  await client.query('ROLLBACK').catch(() => undefined)
+  const statement = script.statements[failure.index - head.length]
+  throw await describeFailure(failure.error, migration.file, { statement, client })
 }
 
 async function runModule(run: Run, migration: Migration): Promise<void> {
@@ -184,12 +221,12 @@ async function runModule(run: Run, migration: Migration): Promise<void> {
   if (!work) throw noWayBack(migration)
   const knex = await bindKnex(client)
   try {
-    await client.query(cleanSession)
+    await client.query(cleanSession.join('; '))
     if (module.transactional) {
       await knex.transaction(async transaction => {
-        await client.query(openText(run))
+        await client.query(openTexts(run).join('; '))
         await work(transaction)
-        await client.query(closeText(run, migration))
+        await client.query(closeTexts(run, migration).join('; '))
       })
     } else {
       await work(knex)
@@ -217,17 +254,18 @@ export async function runScript(
 }
 
 /** What an earlier file has SET must not reach the next one. */
-const cleanSession = 'RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL'
+const cleanSession = ['RESET SESSION AUTHORIZATION', 'RESET ROLE', 'RESET ALL']
 
 /** What the tenant has made of knex's tables has the bookkeeping's time to answer, not the migration's. */
-function openText({ history, options }: Run): string {
-  return `${history.lockText()}; SET LOCAL statement_timeout = ${options.statementTimeoutMs}`
+function openTexts({ history, options }: Run): string[] {
+  return [history.lockText(), `SET LOCAL statement_timeout = ${options.statementTimeoutMs}`]
 }
 
-function closeText({ history, options, batch }: Run, migration: Migration): string {
+function closeTexts({ history, options, batch }: Run, migration: Migration): string[] {
   const record = options.rollback ? history.forgetText(migration.name) : history.recordText(migration.file, batch)
   // COMMIT knows no timeout: deferred constraints and triggers are run before it.
-  return `SET CONSTRAINTS ALL IMMEDIATE; RESET ROLE; SET LOCAL statement_timeout = ${bookkeepingTimeoutMs}; ${record}`
+  const clock = `SET LOCAL statement_timeout = ${bookkeepingTimeoutMs}`
+  return ['SET CONSTRAINTS ALL IMMEDIATE', 'RESET ROLE', clock, record]
 }
 
 function applyPlan(before: AppliedMigration[], ran: string[], rollback: boolean): string[] {

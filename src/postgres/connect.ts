@@ -3,6 +3,7 @@ import type pg from 'pg'
 import { throwIfAborted } from '../errors.ts'
 import { hostAndPort, type ServerAddress } from './address.ts'
 import { GuardedClient } from './guarded-client.ts'
+import { query } from './query.ts'
 import { sqlstate, sqlstateOf, toTenancyError } from './sqlstate.ts'
 import { tlsOptions } from './tls.ts'
 
@@ -61,11 +62,12 @@ export async function connect(address: ServerAddress, options: ConnectOptions = 
     })
   }
   try {
-    const ssl = await tlsOptions(address)
+    const ssl = hasNoTls(address) ? false : await tlsOptions(address)
     try {
       return await open(address, ssl, options)
     } catch (error) {
       if (ssl === false || address.sslmode !== 'prefer' || !mayGoWithoutTls(error)) throw error
+      if (isNoTls(error)) withoutTls.set(hostAndPort(address), Date.now() + believedMs)
       return await open(address, false, options)
     }
   } catch (error) {
@@ -98,10 +100,25 @@ export async function poolTls(address: ServerAddress): Promise<ConnectionOptions
   }
 }
 
+/**
+ * Servers that said they have no TLS, and until when that is believed: with `prefer`, which goes on without it anyway,
+ * a fleet would otherwise open two connections for each tenant.
+ */
+const withoutTls = new Map<string, number>()
+const believedMs = 60_000
+
+function hasNoTls(address: ServerAddress): boolean {
+  return address.sslmode === 'prefer' && (withoutTls.get(hostAndPort(address)) ?? 0) > Date.now()
+}
+
+function isNoTls(error: unknown): boolean {
+  return /does not support SSL/.test((error as Error).message)
+}
+
 /** As with libpq: where the server has no TLS, where it fails, and where pg_hba.conf wants none. */
 function mayGoWithoutTls(error: unknown): boolean {
   const { code, message } = error as { code?: string; message: string }
-  if (/does not support SSL/.test(message)) return true
+  if (isNoTls(error)) return true
   if (code === '28000') return /pg_hba\.conf/.test(message)
   return toTenancyError(error, '').code === 'TLS_FAILED'
 }
@@ -116,10 +133,10 @@ export async function close(client: Client): Promise<void> {
 
 /** BEGIN, work, COMMIT; ROLLBACK when `work` throws. */
 export async function withTransaction<T>(client: Client, work: () => Promise<T>): Promise<T> {
-  await client.query('BEGIN')
+  await query(client, 'beginning a transaction', 'BEGIN')
   try {
     const result = await work()
-    await client.query('COMMIT')
+    await query(client, 'committing', 'COMMIT')
     return result
   } catch (error) {
     await client.query('ROLLBACK').catch(() => undefined)

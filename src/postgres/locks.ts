@@ -37,9 +37,13 @@ export async function withAdvisoryLock<T>(
   try {
     return await work()
   } finally {
-    // Where this fails the connection is lost, and the lock with it.
-    await client.query('SELECT pg_catalog.pg_advisory_unlock($1::bigint)', [key]).catch(() => undefined)
+    await advisoryUnlock(client, key)
   }
+}
+
+/** Where this fails the connection is lost, and the lock with it. */
+export async function advisoryUnlock(client: Client, key: string): Promise<void> {
+  await client.query('SELECT pg_catalog.pg_advisory_unlock($1::bigint)', [key]).catch(() => undefined)
 }
 
 async function acquire(client: Client, key: string, wait: LockWait): Promise<void> {

@@ -58,6 +58,7 @@ export async function migrateTenant(
           waitMs,
           tenant: tenant.slug,
           schema: historySchema(tenant),
+          sessionEnds: true,
           signal,
           onEvent: event => {
             if (event.event === 'migration_finished') ran.push(event.migration)
