@@ -63,6 +63,7 @@ export const errorCodes = [
   'VERIFY_FAILED', // the configuration's fleet.verify refused a tenant of the canary group
   'STATEMENT_TIMEOUT', // a statement was cancelled by statement_timeout or by an administrator
   'QUERY_FAILED', // any other error of the server
+  'HOOK_FAILED', // a hook of the configuration threw
   'EMBEDDED_FAILED', // the embedded server could not be started or stopped
   'ABORTED', // cancelled by a signal or by the caller's AbortSignal
   'POOL_TIMEOUT', // no connection became free in time

@@ -1,6 +1,7 @@
 export { type Duration, defineConfig, type ResolvedConfig, type TenancyConfig } from './config/config.ts'
 export { parseDuration } from './config/duration.ts'
 export { loadConfig } from './config/file.ts'
+export type { Hooks } from './config/hooks.ts'
 export type { Setting } from './config/settings.ts'
 export { effectiveSettings, resolveConfig } from './config/sources.ts'
 export type { ConnectionStats } from './connections/tenant-connections.ts'

@@ -67,6 +67,7 @@ export const exitCodes: Record<ErrorCode, ExitCode> = {
   VERIFY_FAILED: 1,
   STATEMENT_TIMEOUT: 1,
   QUERY_FAILED: 1,
+  HOOK_FAILED: 1,
   EMBEDDED_FAILED: 1,
   POOL_TIMEOUT: 1,
   NO_TENANT_CONTEXT: 1,

@@ -7,6 +7,7 @@ import type { RoleModel } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { EncryptionProvider } from '../secrets/provider.ts'
 import type { Secret } from '../secrets/secret.ts'
+import type { Hooks } from './hooks.ts'
 import { validateConfig } from './validate.ts'
 
 /** A length of time: `'5s'`, `'2 minutes'`, `'1h'`, or a number of milliseconds. */
@@ -165,6 +166,8 @@ export interface TenancyConfig {
         directory?: string | undefined
       }
     | undefined
+  /** Functions that are asked at certain points of a tenant's life. Default: none. */
+  hooks?: Hooks | undefined
   /** Told of everything that happens, as it happens. Default: nobody is. */
   onEvent?: Listener | undefined
 }
@@ -221,6 +224,7 @@ export interface ResolvedConfig {
   drop: { backupDirectory: string | null; requireBackup: boolean | 'fleet'; retainMs: number | null }
   /** `path`: the folders of the environment's PATH, where they are known. */
   tools: { directory: string | null; path: string[] }
+  hooks: Hooks
   onEvent?: Listener
 }
 

@@ -4,6 +4,7 @@ import { type EncryptionProvider, isEncryptionProvider } from '../secrets/provid
 import { Secret } from '../secrets/secret.ts'
 import type { Duration, TenancyConfig } from './config.ts'
 import { durationExpected, parseDuration, parseRetention, retentionExpected } from './duration.ts'
+import { hookNames } from './hooks.ts'
 import { sslModes } from './url.ts'
 
 // Every message below completes "expected …".
@@ -48,6 +49,8 @@ const names = v.object(
   },
   'an object',
 )
+
+const hook = v.optional(v.custom<() => unknown>(value => typeof value === 'function', 'a function'))
 
 export const configSchema = v.object(
   {
@@ -127,6 +130,9 @@ export const configSchema = v.object(
       retain: v.optional(v.custom<Duration>(value => parseRetention(value) !== null, retentionExpected)),
     }),
     tools: group({ directory: folder }),
+    hooks: group(
+      Object.fromEntries(hookNames.map(name => [name, hook])) as Record<(typeof hookNames)[number], typeof hook>,
+    ),
     onEvent: v.optional(
       v.custom<NonNullable<TenancyConfig['onEvent']>>(value => typeof value === 'function', 'a function'),
     ),

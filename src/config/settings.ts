@@ -1,4 +1,5 @@
 import type { ValidConfig } from './config.ts'
+import { hookNames } from './hooks.ts'
 import { maskUrl } from './url.ts'
 
 /** One effective setting and where it came from; secrets are masked. */
@@ -46,6 +47,7 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['fleet.concurrency', fleet.concurrency],
     ['fleet.concurrencyPerServer', fleet.concurrencyPerServer],
     ['fleet.fingerprint', fleet.fingerprint],
+    ...hookNames.map((name): [string, unknown] => [`hooks.${name}`, config.hooks[name] ? 'function' : null]),
     ['fleet.maxFailures', fleet.maxFailures],
     ['fleet.verify', fleet.verify ? 'function' : null],
     ['connections.max', connections.max],

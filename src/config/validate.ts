@@ -117,6 +117,7 @@ function fillIn(
       retainMs: drop.retain === undefined ? null : parseRetention(drop.retain),
     },
     tools: { directory: tools.directory === undefined ? null : resolve(directory, tools.directory), path: [] },
+    hooks: written.hooks ?? {},
     ...(written.onEvent ? { onEvent: written.onEvent } : {}),
   }
 }

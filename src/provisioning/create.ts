@@ -14,6 +14,7 @@ import { defaultServer } from '../registry/servers.ts'
 import type { Labels, Tenant } from '../registry/tenant.ts'
 import type { NewTenant } from '../registry/tenant-registry.ts'
 import { generatePassword } from '../secrets/password.ts'
+import { askHook } from './hooks.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { applySteps } from './step.ts'
@@ -145,6 +146,8 @@ async function reserve(parts: ProvisioningParts, wanted: NewTenant, options: Run
   // A file that cannot be read must not leave a half-made tenant either.
   const [migrations] = await Promise.all([parts.migrations(), parts.seeds()])
   refuseChanged(migrations, await parts.registry.checksums())
+  const { slug, name, server, labels } = wanted
+  await askHook('beforeCreate', slug, () => parts.config.hooks.beforeCreate?.({ slug, name, server, labels }))
   const address = parts.servers.admin(wanted.server)
   const doing = `connecting to server "${wanted.server}" at ${hostAndPort(address)} as ${address.user}`
   await withAdmin(address, { signal: options.signal, doing }, async admin => {

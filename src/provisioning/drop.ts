@@ -7,6 +7,7 @@ import { openTenant } from './access.ts'
 import { type BackupTarget, backupStep, removeDumpRole } from './backup.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { RunOptions } from './create.ts'
+import { askHook } from './hooks.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { applySteps, type StepContext, undoSteps } from './step.ts'
@@ -48,6 +49,7 @@ export async function dropTenant(
     const context = { ...found, tenant: await locate(found) }
     await removeDumpRole(context)
     await refuseDrop(context)
+    await askHook('beforeDrop', tenant.slug, () => parts.config.hooks.beforeDrop?.(found.tenant))
     if (target) {
       const step = backupStep(target, path => {
         backup = path

@@ -1,4 +1,5 @@
 import { TenancyError } from '../errors.ts'
+import { bindKnex } from '../migrations/knex-binding.ts'
 import { bookkeepingTimeoutMs, migrateDatabase, withDatabaseLock } from '../migrations/migrate.ts'
 import { versionOf } from '../migrations/version.ts'
 import { type Client, withAdmin, withClient } from '../postgres/connect.ts'
@@ -18,6 +19,7 @@ import { seedDatabase, wasCommitted } from '../seeds.ts'
 import { connectionsOpen } from './conflicts.ts'
 import { createFromTemplate, isAtHead, isTakenOver, originOf, takeOverCopy } from './copy.ts'
 import { admit, handOverSchema } from './handover.ts'
+import { askHook } from './hooks.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
 
 /** The row and its password were committed together with the operation, before any step could run. */
@@ -212,6 +214,21 @@ const seed: ProvisioningStep = {
   undo: async () => undefined,
 }
 
+/** Its database is complete, and nobody is served from it yet. */
+const afterCreate: ProvisioningStep = {
+  name: 'afterCreate',
+  isDone: async ({ parts }) => parts.config.hooks.afterCreate === undefined,
+  async apply(context) {
+    const { parts, tenant } = context
+    const tenantNow = await parts.registry.get(tenant.id)
+    await insideAsTenant(context, async client => {
+      const knex = await bindKnex(client)
+      await askHook('afterCreate', tenant.slug, () => parts.config.hooks.afterCreate?.(tenantNow, knex))
+    })
+  },
+  undo: async () => undefined,
+}
+
 export const activate: ProvisioningStep = {
   name: 'activate',
   isDone: async () => false,
@@ -234,6 +251,7 @@ export const provisioningSteps: readonly ProvisioningStep[] = [
   takeOwnership,
   migrate,
   seed,
+  afterCreate,
   activate,
 ]
 

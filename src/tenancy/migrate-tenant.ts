@@ -8,6 +8,7 @@ import type { RollbackTarget } from '../migrations/plan.ts'
 import type { Migration } from '../migrations/source.ts'
 import { versionOf } from '../migrations/version.ts'
 import type { Client } from '../postgres/connect.ts'
+import { askHook } from '../provisioning/hooks.ts'
 import type { LoadedTenant } from '../registry/fleet-registry.ts'
 import { historySchema } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
@@ -93,6 +94,8 @@ export async function migrateTenant(
   }
   if (applied.length === 0) return { status: 'up_to_date', from: result.from, to: result.to, applied }
   if (visit.canary && kind === 'migrate') await verifyCanary(parts, tenant, visit)
+  if (kind === 'migrate')
+    await askHook('afterMigrate', tenant.slug, () => parts.config.hooks.afterMigrate?.(plain(tenant), applied))
   const from = notes.from === undefined ? result.from : notes.from
   return { status: changed[kind], from, to: result.to, applied }
 }
@@ -120,14 +123,18 @@ async function recordVersion(parts: Parts, tenant: Tenant, run: MigrationRun, cl
   return version.name
 }
 
+/** Without what only the registry may know. */
+function plain({ sealed: _, migrationsHash: __, ...tenant }: LoadedTenant): Tenant {
+  return tenant
+}
+
 /** Asks the configuration's own check whether the tenant is well with its new schema. */
 async function verifyCanary(parts: Parts, tenant: LoadedTenant, { signal }: TenantVisit): Promise<void> {
   const { verify } = parts.config.fleet
   if (!verify) return
-  const { sealed: _, migrationsHash: __, ...plain } = tenant
   await asTenant(parts, tenant, { signal }, async client => {
     try {
-      await verify(plain, await bindKnex(client))
+      await verify(plain(tenant), await bindKnex(client))
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       throw new TenancyError('VERIFY_FAILED', `fleet.verify refused the tenant: ${message}`, {
