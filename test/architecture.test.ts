@@ -58,6 +58,7 @@ const reveals = [
   'postgres/roles.ts',
   'postgres/scram.ts',
   'secrets/cipher.ts',
+  'secrets/provider.ts',
 ]
 
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' })

@@ -13,7 +13,7 @@ describe('candidates', () => {
     expect(commands).toEqual(expect.arrayContaining(['create', 'migrate', 'embedded']))
     expect(commands).not.toContain('__complete')
     expect(await values('embedded', '')).toEqual(['status', 'start', 'stop', 'reset'])
-    expect(await values('--json', '-c', 'x.ts', 'key', '')).toEqual(['generate'])
+    expect(await values('--json', '-c', 'x.ts', 'key', '')).toEqual(['generate', 'rotate', 'list'])
   })
 
   test('are flags of the command and global ones', async () => {

@@ -199,3 +199,12 @@ describe('effectiveSettings', () => {
     expect(settings.map(setting => setting.key)).toContain('connections.acquireTimeout')
   })
 })
+
+it('a key service of the file stays when the environment gives a key', async () => {
+  const text =
+    "export default { registry: 'embedded', encryption: { provider: { name: 'kms', encrypt() {}, decrypt() {} } } }"
+  const cwd = folder({ 'tenantctl.config.mjs': text })
+  const { config, settings } = await resolveConfig({ flags: {}, env: { TENANTCTL_ENCRYPTION_KEY: key }, cwd })
+  expect(config.encryption).toMatchObject({ keys: [expect.anything()], provider: { name: 'kms' } })
+  expect(settings.find(setting => setting.key === 'encryption.provider')?.value).toBe('kms')
+})

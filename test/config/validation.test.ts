@@ -29,7 +29,7 @@ describe('resolveTenancyConfig', () => {
       database: { extensions: [], connectionLimit: -1 },
       fleet: { concurrency: null, maxFailures: null },
       connections: { max: 20, perTenant: 5, idleTimeoutMs: 30_000, acquireTimeoutMs: 10_000 },
-      drop: { backupDirectory: null, requireBackup: false },
+      drop: { backupDirectory: null, requireBackup: false, retainMs: null },
       tools: { directory: null, path: [] },
     })
   })
@@ -152,6 +152,43 @@ describe('resolveTenancyConfig', () => {
     expect(message).toContain(part)
     expect(message).not.toContain('hunter2')
   })
+
+  it.each([
+    ['7d', 7 * 86_400_000],
+    ['90 days', 90 * 86_400_000],
+    ['1y', 365.25 * 86_400_000],
+    [3_600_000, 3_600_000],
+  ])('drop.retain %j', (retain, retainMs) => {
+    expect(resolve({ registry: 'embedded', drop: { retain } }).drop.retainMs).toBe(retainMs)
+  })
+
+  it.each([0, 10, -1, '0', '1ms', '11y', 'soon', '', Number.NaN, null, {}])('refuses drop.retain %j', async retain => {
+    expect(await problem({ registry: 'embedded', drop: { retain } })).toContain(
+      'drop.retain: expected a length of time',
+    )
+  })
+
+  it('takes a key service, beside keys or alone', () => {
+    const provider = { encrypt: async () => '', decrypt: async () => '' }
+    expect(resolve({ registry: 'embedded', encryption: { provider } }).encryption).toEqual({
+      ...{ keys: [], keyFile: null, provider },
+    })
+    const named = { ...provider, name: 'vault', decryptOnly: true }
+    expect(resolve({ registry: 'embedded', encryption: { keys: [key], provider: named } }).encryption).toMatchObject({
+      keys: [expect.any(Secret)],
+      provider: named,
+    })
+  })
+
+  it.each([{}, { encrypt: 'x', decrypt: 'y' }, { name: 'Vault' }, { name: 'a.b' }, { decryptOnly: 1 }, 'vault', null])(
+    'refuses the key service %j',
+    async wrong => {
+      const functions = { encrypt: async () => '', decrypt: async () => '' }
+      const complete = typeof wrong === 'object' && wrong && Object.keys(wrong).length > 0
+      const provider = complete ? { ...functions, ...wrong } : wrong
+      expect(await problem({ registry: 'embedded', encryption: { provider } })).toContain('encryption.provider')
+    },
+  )
 
   it('names a malformed key by its place, not its value', async () => {
     const error = await failure(() => resolve({ registry: 'embedded', encryption: { keys: [key, 'hunter2', 'x'] } }))
