@@ -37,6 +37,7 @@ export const errorCodes = [
   'TENANT_LOCKED', // another run is at work on the tenant
   'TENANT_MISMATCH', // the server's database or role does not carry the tenant's marker
   'CONNECTIONS_OPEN', // a drop without --force met open connections
+  'OBJECTS_ELSEWHERE', // a tenant's role owns objects in other databases, so that it cannot be dropped
   'FILE_EXISTS', // a file would have been overwritten
   'MIGRATION_CHANGED', // a migration file changed after it was applied
   'MIGRATION_OUT_OF_ORDER', // the target is not ahead (migrate) or not behind (rollback)

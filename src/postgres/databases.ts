@@ -44,6 +44,20 @@ export async function findDatabase(client: Client, name: string): Promise<Databa
   return database
 }
 
+/** Names of the databases and roles that bear a marker, whatever they are called. */
+export async function findMarked(client: Client, marker: string): Promise<{ databases: string[]; roles: string[] }> {
+  const [found] = await query<{ databases: string[]; roles: string[] }>(
+    client,
+    'looking for a marker',
+    `SELECT ARRAY(SELECT d.datname::text FROM pg_catalog.pg_shdescription c JOIN pg_catalog.pg_database d ON d.oid = c.objoid
+                   WHERE c.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND c.description = $1 ORDER BY 1) AS databases,
+            ARRAY(SELECT r.rolname::text FROM pg_catalog.pg_shdescription c JOIN pg_catalog.pg_roles r ON r.oid = c.objoid
+                   WHERE c.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND c.description = $1 ORDER BY 1) AS roles`,
+    [marker],
+  )
+  return found ?? { databases: [], roles: [] }
+}
+
 /**
  * Makes a database that nobody can connect to, not even for a moment. Cannot run in a transaction, is not undone by
  * a crash of the client, and may leave files behind that no catalog knows if the server crashes (manual, CREATE DATABASE).

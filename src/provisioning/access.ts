@@ -46,7 +46,8 @@ export async function hasAccess({ admin, tenant, marker }: TenantOnServer, open:
   const database = await findDatabase(admin, tenant.database)
   if (database?.marker !== marker || database.allowConnections !== open) return false
   for (const name of loginRoles(tenant)) {
-    if ((await findRole(admin, name))?.canLogin !== open) return false
+    const role = await findRole(admin, name)
+    if (role?.marker !== marker || role.canLogin !== open) return false
   }
   return open || (await sessionsOf(admin, { database: tenant.database, roles: loginRoles(tenant) })).length === 0
 }

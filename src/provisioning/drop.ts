@@ -1,12 +1,13 @@
 import { isTenancyError, TenancyError } from '../errors.ts'
-import { findDatabase, listSessions } from '../postgres/databases.ts'
+import { findDatabase, findMarked, listSessions } from '../postgres/databases.ts'
 import { findRole } from '../postgres/roles.ts'
 import { roleNames } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { openTenant } from './access.ts'
-import { type BackupTarget, backupStep, removeDumpRole } from './backup.ts'
+import { type BackupTarget, backupStep, dumpRoleName, removeDumpRole } from './backup.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { RunOptions } from './create.ts'
+import { refuseElsewhere } from './elsewhere.ts'
 import { askHook } from './hooks.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
@@ -49,6 +50,7 @@ export async function dropTenant(
     const context = { ...found, tenant: await locate(found) }
     await removeDumpRole(context)
     await refuseDrop(context)
+    await refuseElsewhere(context, { forGood: retainMs === undefined })
     await askHook('beforeDrop', tenant.slug, () => parts.config.hooks.beforeDrop?.(found.tenant))
     if (target) {
       const step = backupStep(target, path => {
@@ -85,7 +87,8 @@ async function backOut(context: StepContext, error: TenancyError): Promise<never
 }
 
 /** All that forbids a drop is looked for before anything is touched. */
-async function refuseDrop({ admin, tenant, marker, force }: StepContext): Promise<void> {
+async function refuseDrop(context: StepContext): Promise<void> {
+  const { admin, tenant, marker, force } = context
   if (tenant.protected) {
     throw new TenancyError('TENANT_PROTECTED', `tenant "${tenant.slug}" is protected against being dropped`, {
       tenant: tenant.slug,
@@ -108,7 +111,27 @@ async function refuseDrop({ admin, tenant, marker, force }: StepContext): Promis
       },
     )
   }
+  await refuseRenamed(admin, tenant, marker)
   if (force || database?.marker !== marker) return
   const sessions = await listSessions(admin, tenant.database)
   if (sessions.length > 0) throw connectionsOpen(tenant, sessions)
+}
+
+/** Taking the registry's word would remove the row, and leave what it should have named behind. */
+async function refuseRenamed(admin: StepContext['admin'], tenant: Tenant, marker: string): Promise<void> {
+  const { databases, roles } = await findMarked(admin, marker)
+  const expected = [...roleNames(tenant), dumpRoleName(tenant.id)]
+  const renamed = [
+    ...databases.filter(name => name !== tenant.database).map(name => `database "${name}"`),
+    ...roles.filter(name => !expected.includes(name)).map(name => `role "${name}"`),
+  ]
+  if (renamed.length === 0) return
+  throw new TenancyError(
+    'TENANT_MISMATCH',
+    `${renamed.join(', ')} belongs to tenant "${tenant.slug}", whose row names database "${tenant.database}" and role "${tenant.username}"`,
+    {
+      tenant: tenant.slug,
+      hint: 'nothing was touched: give it the name that the registry has, or correct the registry',
+    },
+  )
 }

@@ -1,5 +1,6 @@
 import type { RetainedTenant } from '../registry/retained-tenants.ts'
 import type { RunOptions } from './create.ts'
+import { refuseElsewhere } from './elsewhere.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { undoSteps } from './step.ts'
@@ -14,8 +15,9 @@ export async function purgeTenant(
   const find = (id: string) => parts.retained.find(id)
   // Looked at before the operation is begun as well as under the lock: who comes second has nothing to do.
   if (!(await find(tenant.id))?.expired) return false
-  await runOperation(parts, 'purge', tenant, { ...options, find, force: true }, context =>
-    undoSteps(provisioningSteps, context),
-  )
+  await runOperation(parts, 'purge', tenant, { ...options, find, force: true }, async context => {
+    await refuseElsewhere(context, { forGood: true })
+    await undoSteps(provisioningSteps, context)
+  })
   return true
 }

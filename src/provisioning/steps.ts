@@ -18,6 +18,7 @@ import { historySchema, loginRoles, roleNames, rolesOf } from '../registry/roles
 import { seedDatabase, wasCommitted } from '../seeds.ts'
 import { connectionsOpen } from './conflicts.ts'
 import { createFromTemplate, isAtHead, isTakenOver, originOf, takeOverCopy } from './copy.ts'
+import { releaseRoles } from './elsewhere.ts'
 import { admit, handOverSchema } from './handover.ts'
 import { askHook } from './hooks.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
@@ -56,7 +57,9 @@ const createTenantRole: ProvisioningStep = {
       await createRole(admin, adminFacts, { name, verifier, marker, connectionLimit })
     }
   },
-  async undo({ admin, tenant, marker }) {
+  async undo(context) {
+    const { admin, tenant, marker } = context
+    await releaseRoles(context)
     // Members first: the owner has them.
     for (const name of roleNames(tenant).reverse()) {
       const role = await findRole(admin, name)

@@ -1,0 +1,175 @@
+/** What is not provably a tenant's own is never touched: neither on a clash of names nor after a changed registry. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createTenancy, type Tenancy } from '../../src/index.ts'
+import { sql, urlWith } from '../support/client.ts'
+import { useNamespace } from '../support/namespace.ts'
+import { everySetting } from './support.ts'
+
+describe.each(everySetting())('with a $admin admin, roles $roles', ({ admin, roles }) => {
+  const namespace = useNamespace({ admin })
+  let tenancy: Tenancy
+
+  beforeAll(async () => {
+    namespace.writeMigrations({ '001.sql': 'CREATE TABLE notes (body text)' })
+    tenancy = namespace.track(createTenancy(namespace.config({ roles })))
+    await tenancy.registry.install()
+  })
+
+  afterAll(() => tenancy.close())
+
+  /** OID, owner, rights, settings, and a row in it. */
+  async function databaseState(name: string) {
+    const [state] = await namespace.superSql(
+      `SELECT d.oid, d.datdba, d.datacl::text, d.datallowconn, d.datconnlimit, shobj_description(d.oid, 'pg_database') AS comment
+         FROM pg_database d WHERE datname = $1`,
+      [name],
+    )
+    return { ...state, rows: await sql(urlWith(namespace.superUrl, { database: name }), 'SELECT * FROM kept') }
+  }
+
+  async function makeForeignDatabase(name: string, by: 'admin' | 'superuser' = 'superuser') {
+    const url = by === 'admin' ? namespace.adminUrl : namespace.superUrl
+    await sql(url, `CREATE DATABASE "${name}" TEMPLATE template0`)
+    await sql(urlWith(namespace.superUrl, { database: name }), 'CREATE TABLE kept AS SELECT 42 AS answer')
+  }
+
+  const roleState = (name: string) =>
+    namespace.superSql('SELECT a.*, shobj_description(oid, $2) AS comment FROM pg_authid a WHERE rolname = $1', [
+      name,
+      'pg_authid',
+    ])
+
+  describe('a database of the name that is wanted', () => {
+    // Of the admin's own ones, too: only the marker proves that one belongs to a tenant.
+    test.each(['admin', 'superuser'] as const)('made by the %s', async by => {
+      const slug = `clash-${by}`
+      const name = `${namespace.tenantPrefix}${slug.replace('-', '_')}`
+      await makeForeignDatabase(name, by)
+      const before = await databaseState(name)
+      await expect(tenancy.tenants.create({ name: slug })).rejects.toMatchObject({ code: 'DATABASE_EXISTS' })
+      expect(await tenancy.tenants.list()).toEqual([])
+      expect(await databaseState(name)).toEqual(before)
+      expect(await roleState(name)).toEqual([])
+    })
+
+    test('that comes in between', async () => {
+      const name = `${namespace.tenantPrefix}between`
+      let made: Promise<void> | undefined
+      const failed = tenancy.tenants.create(
+        { name: 'between' },
+        {
+          onEvent: event => {
+            if (event.event === 'step_started' && event.step === 'createRole') made = makeForeignDatabase(name)
+          },
+        },
+      )
+      // Whether it comes before or after the step looked, the rename fails, or the name is found taken.
+      const outcome = await failed.then(
+        () => 'created',
+        (error: { code: string }) => error.code,
+      )
+      const other = await made?.then(
+        () => 'made',
+        () => 'refused',
+      )
+      if (other === 'made') {
+        expect(['DATABASE_EXISTS', 'QUERY_FAILED']).toContain(outcome)
+        const before = await databaseState(name)
+        expect((await tenancy.tenants.drop({ tenants: ['between'] }, { force: true })).tenants).toMatchObject([
+          { status: 'dropped' },
+        ])
+        expect(await databaseState(name)).toEqual(before)
+        expect(await roleState(name)).toEqual([])
+      }
+      expect(`${outcome} ${other}`).not.toBe('created made')
+    })
+  })
+
+  test('a role of the name that is wanted', async () => {
+    const name = `${namespace.tenantPrefix}taken`
+    await namespace.superSql(`CREATE ROLE "${name}" LOGIN PASSWORD 'theirs'`)
+    const before = await roleState(name)
+    await expect(tenancy.tenants.create({ name: 'taken' })).rejects.toMatchObject({ code: 'ROLE_EXISTS' })
+    expect(await tenancy.tenants.list()).toEqual([])
+    expect(await roleState(name)).toEqual(before)
+  })
+
+  test('a tenant of another registry, which has the same admin and the same names', async () => {
+    const url = namespace.registryUrl.replace('_registry', '_registry2')
+    const other = namespace.track(createTenancy(namespace.config({ roles, registry: { url } })))
+    await other.tenants.create({ name: 'shared' })
+    await expect(tenancy.tenants.create({ name: 'shared' })).rejects.toMatchObject({ code: 'DATABASE_EXISTS' })
+    const repaired = await tenancy.repair({ all: true })
+    expect(JSON.stringify(repaired)).not.toContain('shared')
+    expect(await sql((await other.tenants.url('shared')).reveal(), 'SELECT count(*)::int FROM notes')).toEqual([
+      { count: 0 },
+    ])
+    await other.tenants.drop({ all: true })
+    await other.close()
+  })
+
+  describe('a role that reached beyond its database', () => {
+    const database = `${namespace.prefix}_reports`
+
+    beforeAll(async () => {
+      await namespace.sql(`CREATE DATABASE ${database} TEMPLATE template0`)
+      await namespace.superSql('CREATE TABLE figures (a int); CREATE SCHEMA extra', [], database)
+    })
+
+    test('by rights alone is dropped with them', async () => {
+      const tenant = await tenancy.tenants.create({ name: 'granted' })
+      const role = `"${tenant.username}"`
+      await namespace.sql(`GRANT CONNECT, CREATE ON DATABASE ${database} TO ${role}`)
+      await namespace.superSql(
+        `GRANT SELECT ON figures TO ${role}; GRANT USAGE ON SCHEMA extra TO ${role};
+         ALTER TABLE figures ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON figures TO ${role} USING (true)`,
+        [],
+        database,
+      )
+      if (admin === 'plain') {
+        // What a superuser has granted, a plain admin cannot revoke.
+        const { tenants } = await tenancy.tenants.drop({ tenants: ['granted'] })
+        expect(tenants).toMatchObject([
+          { status: 'failed', error: { code: 'OBJECTS_ELSEWHERE', message: expect.stringMatching(/relation \d+/) } },
+        ])
+        expect(await sql((await tenancy.tenants.url('granted')).reveal(), 'SELECT FROM notes')).toEqual([])
+        await namespace.superSql(
+          `REVOKE ALL ON figures FROM ${role}; REVOKE ALL ON SCHEMA extra FROM ${role}; DROP POLICY p ON figures`,
+          [],
+          database,
+        )
+      }
+      expect((await tenancy.tenants.drop({ tenants: ['granted'] })).tenants).toMatchObject([{ status: 'dropped' }])
+      expect(await roleState(tenant.username)).toEqual([])
+    })
+
+    test('with objects of its own is not dropped, and told exactly why', async () => {
+      const tenant = await tenancy.tenants.create({ name: 'owner' })
+      await namespace.sql(`GRANT CONNECT ON DATABASE ${database} TO "${tenant.username}"`)
+      const url = urlWith((await tenancy.tenants.url('owner')).reveal(), { database })
+      // Anybody who may connect may do that.
+      const [large] = await sql<{ oid: string }>(url, 'SELECT lo_create(0)::text AS oid')
+      for (const retain of [undefined, '1d']) {
+        const { tenants } = await tenancy.tenants.drop(
+          { tenants: ['owner'] },
+          { force: true, ...(retain ? { retain } : {}) },
+        )
+        expect(tenants).toMatchObject([
+          {
+            status: 'failed',
+            error: {
+              code: 'OBJECTS_ELSEWHERE',
+              message: expect.stringContaining(`large object ${large?.oid} in database "${database}"`),
+              hint: expect.stringContaining(`DROP OWNED BY "${tenant.username}"`),
+            },
+          },
+        ])
+        expect((await tenancy.tenants.get('owner')).status).toBe('active')
+        expect(await sql((await tenancy.tenants.url('owner')).reveal(), 'SELECT FROM notes')).toEqual([])
+      }
+      await namespace.superSql(`DROP OWNED BY "${tenant.username}"`, [], database)
+      expect((await tenancy.tenants.drop({ tenants: ['owner'] })).tenants).toMatchObject([{ status: 'dropped' }])
+      expect(await roleState(tenant.username)).toEqual([])
+    })
+  })
+})
