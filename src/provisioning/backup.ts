@@ -143,6 +143,7 @@ async function holdsData({ admin, tenant, marker }: StepContext): Promise<boolea
   return database.privileges[tenant.username]?.includes('CONNECT') ?? false
 }
 
-function dumpRoleName(tenantId: string): string {
+/** Of the login that a backup is written with. */
+export function dumpRoleName(tenantId: string): string {
   return `tenantctl_dump_${tenantId.replaceAll('-', '')}`
 }

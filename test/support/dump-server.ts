@@ -1,6 +1,6 @@
 /** A server that this machine's pg_dump can read: tests of backups need one. */
 import { installedTools } from '../../src/dumps/tools.ts'
-import { installedBinaries, startServer, type TestServer } from './servers.ts'
+import { installedBinaries, type ServerOptions, startServer, type TestServer } from './servers.ts'
 
 const tools = await installedTools({ directory: null, path: (process.env.PATH ?? '').split(':') })
 const newest = tools.at(-1)?.version ?? 0
@@ -12,7 +12,7 @@ export const canDump = binaries !== undefined
 
 export const toolsDirectory = tools.find(({ version }) => version >= (binaries?.major ?? 0))?.directory ?? ''
 
-export function startDumpServer(): Promise<TestServer> {
+export function startDumpServer(options: ServerOptions = {}): Promise<TestServer> {
   if (binaries === undefined) throw new Error('no pg_dump for any server that is installed')
-  return startServer({ binaries })
+  return startServer({ ...options, binaries })
 }
