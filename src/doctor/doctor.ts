@@ -3,7 +3,7 @@ import type { Listener } from '../events.ts'
 import { type Leftover, removeLeftover } from '../provisioning/leftovers.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import type { CheckResult, DoctorResult, Finding } from './finding.ts'
-import { checkForeign, checkLeftovers, checkTombstones } from './leftover-checks.ts'
+import { checkForeign, checkLeftovers, checkTemplates, checkTombstones } from './leftover-checks.ts'
 import { checkMaintenanceDatabases } from './maintenance-checks.ts'
 import { checkConfiguredServers, checkOperations, checkPasswords } from './registry-checks.ts'
 import { checkServer } from './server-checks.ts'
@@ -79,6 +79,7 @@ async function look(
       ...checkMaintenanceDatabases(server),
       ...checkTenants(parts, server, tenants),
       ...(await checkLeftovers(parts, server, tenants)),
+      ...checkTemplates(parts, server),
       ...checkForeign(parts, server, tenants),
       ...checkTombstones(server, tenants),
     )

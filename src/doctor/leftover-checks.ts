@@ -1,7 +1,10 @@
 import { withAdmin } from '../postgres/connect.ts'
 import { databaseSize } from '../postgres/inventory.ts'
+import { lockId } from '../postgres/locks.ts'
 import { findLeftovers, type Leftover, removeLeftover, temporaryTenantId } from '../provisioning/leftovers.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
+import { templateLock } from '../provisioning/template.ts'
+import { findTemplateRemains, removeTemplateRemains } from '../provisioning/template-remains.ts'
 import { temporaryRegistryName } from '../registry/install.ts'
 import type { RegisteredTenant } from '../registry/inventory.ts'
 import type { Finding } from './finding.ts'
@@ -50,6 +53,21 @@ async function describe(
   return { ...base, message, fix: 'tenantctl repair', mend }
 }
 
+/** What a run that was cut off has left of a template that it was building. */
+export function checkTemplates(parts: ProvisioningParts, server: ServerSnapshot): Finding[] {
+  const found = { databases: [...server.databases.values()], roles: [...server.roles.values()] }
+  return findTemplateRemains(parts, server.server, found)
+    .filter(({ name }) => !server.locks.has(lockId(server.address.database, templateLock(parts.registryId, name))))
+    .map(remains => ({
+      check: 'template',
+      status: 'problem',
+      server: server.server,
+      message: `${[...remains.databases, ...remains.roles].map(name => `"${name}"`).join(', ')}: left of a template that was never finished`,
+      fix: 'tenantctl repair',
+      mend: () => removeTemplateRemains(parts, remains, {}),
+    }))
+}
+
 /** What looks like ours and is not provably so: never touched, but somebody may wonder. */
 export function checkForeign(
   parts: ProvisioningParts,
@@ -63,10 +81,12 @@ export function checkForeign(
     const tenantId = temporaryTenantId(name)
     return (tenantId !== undefined && halfMade.has(tenantId)) || name === temporaryRegistryName(server.address.database)
   }
-  return [...server.databases.values()]
+  const all = { databases: [...server.databases.values()], roles: [...server.roles.values()] }
+  const building = new Set(findTemplateRemains(parts, server.server, all).flatMap(each => each.databases))
+  return all.databases
     .filter(({ name, marker }) => marker === null && !known.has(name) && name !== server.address.database)
     .filter(({ name }) => (prefix !== '' && name.startsWith(prefix)) || name.startsWith('tenantctl_'))
-    .filter(({ name }) => !isOwnTemporary(name))
+    .filter(({ name }) => !isOwnTemporary(name) && !building.has(name))
     .map(({ name, owner }) => ({
       check: 'foreign',
       status: 'warning',

@@ -8,17 +8,22 @@ import { suspendTenant } from '../provisioning/suspend.ts'
 import type { RegisteredTenant } from '../registry/inventory.ts'
 import { loginRoles, roleNames } from '../registry/roles.ts'
 import type { Finding } from './finding.ts'
+import { checkRole, strayRoles } from './role-checks.ts'
 import { isLocked, type ServerSnapshot } from './snapshot.ts'
 
-interface Subject {
+/** A tenant, and what its server has of it. */
+export interface Subject {
   parts: ProvisioningParts
   server: ServerSnapshot
   tenant: RegisteredTenant
   marker: string
+  /** Names of the roles that it must have. */
   roleNames: readonly string[]
+  /** Roles that bear its marker, whatever their name. */
+  marked: readonly RoleEntry[]
 }
 
-type Found = Omit<Finding, 'server' | 'tenant'>
+export type Found = Omit<Finding, 'server' | 'tenant'>
 
 /** Compares whole tenants with what their server has of them. */
 export function checkTenants(
@@ -32,15 +37,15 @@ export function checkTenants(
     const settled = status === 'active' || status === 'suspended' || retainedUntil !== null
     return settled && !isLocked(parts, server, id)
   })
+  const marked = new Map<string, RoleEntry[]>()
+  for (const role of server.roles.values()) {
+    if (role.marker !== null) marked.set(role.marker, [...(marked.get(role.marker) ?? []), role])
+  }
   let healthy = 0
   const findings = whole.flatMap(tenant => {
-    const found = checkTenant({
-      parts,
-      server,
-      tenant,
-      marker: markerOf(parts.registryId, tenant.id),
-      roleNames: roleNames(tenant),
-    })
+    const marker = markerOf(parts.registryId, tenant.id)
+    const names = roleNames(tenant)
+    const found = checkTenant({ parts, server, tenant, marker, roleNames: names, marked: marked.get(marker) ?? [] })
     if (!found.some(({ status }) => status !== 'ok')) healthy += 1
     return found.map(each => ({ ...each, server: server.server, tenant: tenant.slug }))
   })
@@ -53,7 +58,10 @@ export function checkTenants(
 function checkTenant(subject: Subject): Found[] {
   const { server, tenant, marker } = subject
   const database = server.databases.get(tenant.database)
-  const missing = [...(database ? [] : [missingDatabase(subject)]), ...missingRoles(subject)]
+  const noRoles = missingRoles(subject)
+  // One that was renamed is told as missing.
+  const strays = noRoles.length === 0 ? strayRoles(subject) : []
+  const missing = [...(database ? [] : [missingDatabase(subject)]), ...noRoles, ...strays]
   const roles = subject.roleNames.flatMap(name => server.roles.get(name) ?? [])
   const foreign = [
     ...(database && database.marker !== marker ? [foreignDatabase(database, marker)] : []),
@@ -86,11 +94,11 @@ function missingDatabase({ server, tenant, marker }: Subject): Found {
   }
 }
 
-function missingRoles({ server, tenant, marker, roleNames }: Subject): Found[] {
+function missingRoles({ server, tenant, marked, roleNames }: Subject): Found[] {
   return roleNames
     .filter(name => !server.roles.has(name))
     .map(name => {
-      const others = [...server.roles.values()].filter(each => each.marker === marker && !roleNames.includes(each.name))
+      const others = marked.filter(each => !roleNames.includes(each.name))
       const renamed = others.length === 1 ? others[0] : undefined
       return {
         check: 'role',
@@ -217,82 +225,6 @@ function checkDoor({ parts, server, tenant }: Subject, { name, allowConnections 
     if (found?.status === 'suspended') await suspendTenant(parts, found, {})
   }
   return [{ check: 'access', status: 'problem', message, fix: `tenantctl suspend ${tenant.slug}`, mend }]
-}
-
-function checkRole(subject: Subject, role: RoleEntry): Found[] {
-  return [...checkAttributes(role), ...checkMemberships(subject, role), ...checkAdminRights(subject, role)]
-}
-
-function checkAttributes({
-  name,
-  superuser,
-  createdb,
-  createrole,
-  replication,
-  bypassrls,
-  expired,
-}: RoleEntry): Found[] {
-  const has = Object.entries({ superuser, createdb, createrole, replication, bypassrls }).filter(([, on]) => on)
-  const found: Found[] = []
-  if (has.length > 0) {
-    const attributes = has.map(([attribute]) => attribute.toUpperCase())
-    found.push({
-      check: 'attributes',
-      status: 'problem',
-      message: `role "${name}" has ${attributes.join(', ')}: it can leave its database`,
-      fix: remedyText.roleAttributes(
-        name,
-        attributes.map(each => `NO${each}`),
-      ),
-    })
-  }
-  if (expired) {
-    found.push({
-      check: 'attributes',
-      status: 'problem',
-      message: `the password of role "${name}" has expired (VALID UNTIL): nobody can log in`,
-      fix: remedyText.roleAttributes(name, ["VALID UNTIL 'infinity'"]),
-    })
-  }
-  return found
-}
-
-function checkMemberships({ server, roleNames }: Subject, { name, memberOf, members }: RoleEntry): Found[] {
-  const outward = memberOf
-    .filter(group => !roleNames.includes(group))
-    .map(group => ({
-      check: 'membership',
-      status: 'problem' as const,
-      message: `role "${name}" is a member of role "${group}", and has its rights`,
-      fix: remedyText.revokeRole(group, name),
-    }))
-  const inward = members
-    .filter(member => !roleNames.includes(member) && server.roles.get(member)?.superuser !== true)
-    .map(member => ({
-      check: 'membership',
-      status: server.roles.get(member)?.marker?.startsWith('tenantctl ') ? ('problem' as const) : ('warning' as const),
-      message: `role "${member}" is a member of role "${name}", and can read and change the tenant's data`,
-      fix: remedyText.revokeRole(name, member),
-    }))
-  return [...outward, ...inward]
-}
-
-/** From PostgreSQL 16 on, who made a role has ADMIN on it only; another admin has nothing. */
-function checkAdminRights({ server: { facts } }: Subject, { name, admin }: RoleEntry): Found[] {
-  const missing = [
-    ...(admin.admin ? [] : ['ADMIN']),
-    ...(admin.inherit ? [] : ['INHERIT']),
-    ...(admin.set ? [] : ['SET']),
-  ]
-  if (missing.length === 0) return []
-  return [
-    {
-      check: 'admin-rights',
-      status: 'problem',
-      message: `the admin "${facts.user}" lacks ${missing.join(', ')} on role "${name}": it cannot end its sessions, alter or drop it`,
-      fix: remedyText.grantRole(name, facts.user, facts.version),
-    },
-  ]
 }
 
 function shorten(text: string): string {

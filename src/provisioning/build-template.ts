@@ -53,7 +53,7 @@ export async function buildTemplate(context: BuildContext, plan: TemplatePlan): 
   const { admin, parts } = context
   const build = { context, plan, marker: templateMarker(parts.registryId), password: generatePassword() }
   notify(context.onEvent, { event: 'notice', message: `building the template ${plan.name}`, verbose: true })
-  await removeRemains(build)
+  await removeRemains(admin, plan, build.marker)
   let refusal: string | undefined
   try {
     const template = place(plan, 'building')
@@ -65,13 +65,16 @@ export async function buildTemplate(context: BuildContext, plan: TemplatePlan): 
   } finally {
     const finished = refusal === undefined && (await findDatabase(admin, plan.name).catch(() => undefined))
     // What cannot be removed now is removed by the next builder.
-    if (!finished) await removeRemains(build).catch(() => undefined)
+    if (!finished) await removeRemains(admin, plan, build.marker).catch(() => undefined)
   }
   return refusal
 }
 
 /** Databases that bear the template's roles, and the roles of the one that tries to take over. */
-function place({ name, roles }: TemplatePlan, purpose: 'building' | 'checking' | 'trial'): Place {
+function place(
+  { name, roles }: Pick<TemplatePlan, 'name' | 'roles'>,
+  purpose: 'building' | 'checking' | 'trial',
+): Place {
   const database = name.replace('_template_', `_${purpose === 'trial' ? 'building' : purpose}_`)
   return { database, username: purpose === 'trial' ? name.replace('_template_', '_trial_') : name, roles }
 }
@@ -176,8 +179,12 @@ async function seal({ context: { admin }, plan }: Build, template: Place): Promi
   await renameDatabase(admin, template.database, plan.name)
 }
 
-/** Of a builder that died, or found out that it must not go on. */
-async function removeRemains({ context: { admin }, plan, marker }: Build): Promise<void> {
+/** Of a builder that died, or found out that it must not go on. The caller holds the template's lock. */
+export async function removeRemains(
+  admin: Client,
+  plan: Pick<TemplatePlan, 'name' | 'roles'>,
+  marker: string,
+): Promise<void> {
   const places = (['building', 'checking', 'trial'] as const).map(purpose => place(plan, purpose))
   for (const each of places) {
     for (const name of [each.database, closedName(each)]) {

@@ -8,6 +8,7 @@ import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import { findLeftovers, type Leftover, removeLeftover, removeTemporaryRegistry } from '../provisioning/leftovers.ts'
 import { tenantLockKey } from '../provisioning/lock.ts'
 import { needsRepair, repairTenant } from '../provisioning/repair.ts'
+import { findTemplateRemains, removeTemplateRemains, type TemplateRemains } from '../provisioning/template-remains.ts'
 import { defaultServer } from '../registry/servers.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { UnfinishedOperation } from '../registry/unfinished.ts'
@@ -89,9 +90,10 @@ async function clearServers(
   const running = (await parts.unfinished.list()).filter(({ status }) => status === 'running')
   for (const server of parts.servers.names) {
     try {
-      const { leftovers, locks } = await searchServer(parts, server, signal)
+      const { leftovers, templates, locks } = await searchServer(parts, server, signal)
       for (const lock of locks) held.add(lock)
       for (const leftover of leftovers) removed.push(await remove(parts, leftover, { signal, onEvent }))
+      for (const each of templates) removed.push(...(await removeTemplate(parts, each, { signal, onEvent })))
     } catch (error) {
       unreachable.push({ server, error: asTenancyError(error).toJSON() })
     }
@@ -106,7 +108,7 @@ async function searchServer(
   parts: Parts,
   server: string,
   signal: AbortSignal | undefined,
-): Promise<{ leftovers: Leftover[]; locks: Set<string> }> {
+): Promise<{ leftovers: Leftover[]; templates: TemplateRemains[]; locks: Set<string> }> {
   const address = parts.servers.admin(server)
   const doing = `connecting to server "${server}" at ${hostAndPort(address)} as ${address.user}`
   return withAdmin(address, { signal, doing }, async admin => {
@@ -116,7 +118,8 @@ async function searchServer(
     const leftovers = await findLeftovers(parts, server, { databases, roles }, rows)
     // Databases first: a role goes when it owns nothing any more.
     leftovers.sort((a, b) => a.kind.localeCompare(b.kind))
-    return { leftovers, locks: await heldAdvisoryLocks(admin) }
+    const templates = findTemplateRemains(parts, server, { databases, roles })
+    return { leftovers, templates, locks: await heldAdvisoryLocks(admin) }
   })
 }
 
@@ -131,6 +134,26 @@ async function remove(
     return { server, kind, name, status: gone ? 'removed' : 'left' }
   } catch (error) {
     return { server, kind, name, status: 'failed', error: asTenancyError(error).toJSON() }
+  }
+}
+
+async function removeTemplate(
+  parts: Parts,
+  remains: TemplateRemains,
+  options: Pick<RepairOptions, 'signal' | 'onEvent'>,
+): Promise<RemovedLeftover[]> {
+  const { server } = remains
+  const told = (result: Pick<RemovedLeftover, 'status' | 'error'>): RemovedLeftover[] => [
+    ...remains.databases.map(name => ({ server, kind: 'database' as const, name, ...result })),
+    ...remains.roles.map(name => ({ server, kind: 'role' as const, name, ...result })),
+  ]
+  try {
+    await removeTemplateRemains(parts, remains, options)
+    return told({ status: 'removed' })
+  } catch (error) {
+    // Somebody is building it.
+    if (isTenancyError(error) && error.code === 'TENANT_LOCKED') return []
+    return told({ status: 'failed', error: asTenancyError(error).toJSON() })
   }
 }
 

@@ -326,6 +326,53 @@ describe.each(['plain', 'superuser'] as const)('doctor, as %s admin', admin => {
       await namespace.sql(`DROP DATABASE ${name}`)
     })
 
+    test('removes what is left of a template, and leaves a whole one alone', async () => {
+      const other = createTenancy(namespace.config({ template: true }))
+      await other.tenants.create({ name: 'Copied' })
+      await expectHealthy()
+      await other.tenants.drop({ tenants: ['copied'] }, { force: true })
+      await other.close()
+      const hash = '0'.repeat(24)
+      const [{ id } = {}] = await namespace.superSql('SELECT id FROM tenantctl.registry', [], registry())
+      await namespace.sql(`CREATE ROLE tenantctl_template_${hash}`)
+      await namespace.sql(`COMMENT ON ROLE tenantctl_template_${hash} IS 'tenantctl ${id} template'`)
+      const building = `tenantctl_closed_building_${hash}`
+      await namespace.sql(`CREATE DATABASE ${building} TEMPLATE template0 ALLOW_CONNECTIONS false`)
+      expect(await findings()).toEqual([
+        expect.objectContaining({ check: 'template', status: 'problem', message: expect.stringContaining(building) }),
+      ])
+      expect(await tenancy.doctor({ fix: true })).toMatchObject({ ok: true })
+      expect(await namespace.superSql('SELECT FROM pg_database WHERE datname = $1', [building])).toEqual([])
+      await expectHealthy()
+      await namespace.sql(`CREATE ROLE tenantctl_template_${hash}`)
+      await namespace.sql(`COMMENT ON ROLE tenantctl_template_${hash} IS 'tenantctl ${id} template'`)
+      expect((await tenancy.repair()).leftovers).toEqual([
+        { server: 'default', kind: 'role', name: `tenantctl_template_${hash}`, status: 'removed' },
+      ])
+    })
+
+    test('removes the login of a backup that was cut off', async () => {
+      const { id } = await tenancy.tenants.get('acme')
+      const [{ marker } = {}] = await namespace.superSql(
+        `SELECT shobj_description(oid, 'pg_authid') AS marker FROM pg_roles WHERE rolname = $1`,
+        [username],
+      )
+      const name = `tenantctl_dump_${id.replaceAll('-', '')}`
+      await namespace.sql(`CREATE ROLE ${name} LOGIN`)
+      await namespace.sql(`COMMENT ON ROLE ${name} IS '${marker}'`)
+      await namespace.sql(`GRANT CONNECT ON DATABASE "${database}" TO ${name}`)
+      expect(await findings()).toEqual([
+        expect.objectContaining({
+          check: 'role',
+          status: 'problem',
+          tenant: 'acme',
+          message: expect.stringMatching(/backup/),
+        }),
+      ])
+      expect(await tenancy.doctor({ fix: true })).toMatchObject({ ok: true })
+      expect((await namespace.leftovers()).roles).not.toContain(name)
+    })
+
     test('takes nothing for its own that another registry has made', async () => {
       const other = createTenancy(
         namespace.config({
