@@ -59,6 +59,7 @@ const reveals = [
   'postgres/scram.ts',
   'secrets/cipher.ts',
   'secrets/provider.ts',
+  'testing/test-tenants.ts',
 ]
 
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
@@ -130,9 +131,10 @@ describe('src', () => {
     // Advice in a hint is not sent to a server.
     const statement =
       /(?<!\bhint:[^\n]*)\b(CREATE|DROP|ALTER) (ROLE|USER|DATABASE|TABLE|SCHEMA|EXTENSION|INDEX|OWNED)\b|\b(GRANT|REVOKE) [^'`]* (ON|TO|FROM) /g
-    expect(found(statement).filter(hit => !/^src\/(postgres\/|migrations\/|registry\/install\.ts)/.test(hit))).toEqual(
-      [],
-    )
+    // The linter's rules name statements and send none.
+    expect(
+      found(statement).filter(hit => !/^src\/(postgres\/|migrations\/|registry\/install\.ts|lint\/)/.test(hit)),
+    ).toEqual([])
   })
 })
 

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createTestTenants, type TestTenants } from '../../src/testing/index.ts'
+import { createTestTenants, type TestTenants } from '../../src/testing/test-tenants.ts'
 import { useNamespace } from '../support/namespace.ts'
 
 // Its own server would be another start: the namespace's admin is one, and its prefix keeps the names apart.
