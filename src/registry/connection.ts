@@ -38,7 +38,7 @@ export class RegistryConnection {
     let client: pg.PoolClient | undefined
     let failure: Error | undefined
     try {
-      client = await (await this.#open()).connect()
+      client = await this.#borrow()
       const held = client
       await held.query('BEGIN')
       const result = await work(async (text, values = []) => (await held.query(text, values)).rows as never)
@@ -55,26 +55,39 @@ export class RegistryConnection {
       throw toTenancyError(error, `registry: ${doing}`)
     } finally {
       // A connection that could not roll back is not given to the next one.
-      client?.release(failure)
+      if (client) giveBack(client, failure)
     }
   }
 
   /** A connection for a lock that has to last; `onLost` is called when it ends before it was released. */
   async hold(doing: string, onLost: () => void): Promise<HeldConnection> {
     try {
-      const client = await (await this.#open()).connect()
+      const client = await this.#borrow()
       client.once('end', onLost)
       return {
-        query: async (text, values = []) => (await client.query(text, values)).rows as never,
+        query: async (text, values = []) => {
+          try {
+            return (await client.query(text, values)).rows as never
+          } catch (error) {
+            throw toTenancyError(error, `registry: ${doing}`)
+          }
+        },
         release: () => {
           client.off('end', onLost)
           // Its session goes, and every lock with it.
-          client.release(true)
+          giveBack(client, true)
         },
       }
     } catch (error) {
       throw toTenancyError(error, `registry: ${doing}`)
     }
+  }
+
+  /** The pool listens to connections that are idle alone: one lost while it is borrowed must not end the process. */
+  async #borrow(): Promise<pg.PoolClient> {
+    const client = await (await this.#open()).connect()
+    client.on('error', ignore)
+    return client
   }
 
   async close(): Promise<void> {
@@ -105,6 +118,15 @@ export class RegistryConnection {
     return pool
   }
 }
+
+function giveBack(client: pg.PoolClient, failure: Error | boolean | undefined): void {
+  client.release(failure)
+  // The pool has its own listener again, or has closed the connection for good.
+  if (!failure) client.off('error', ignore)
+}
+
+/** Its next statement fails, and tells. */
+function ignore(): void {}
 
 export interface HeldConnection {
   query: RegistryQuery

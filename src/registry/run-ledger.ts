@@ -161,14 +161,20 @@ export class OpenRun {
 
   /** Takes the lock that tells the living from the dead, with a statement that does so. */
   async lock(text: string, values: unknown[]): Promise<void> {
-    const held = await this.registry.hold('beginning the run', () => void this.#relock())
+    let locked = false
+    const held = await this.registry.hold('beginning the run', () => {
+      if (locked) void this.#relock()
+    })
     try {
       await held.query(text, values)
-      this.#held = held
     } catch (error) {
       held.release()
       throw error
     }
+    locked = true
+    // The run may have ended while its lock was being taken anew.
+    if (this.#closed) held.release()
+    else this.#held = held
   }
 
   /** Does not wait for the row to be written: `finish` does. */
@@ -233,6 +239,7 @@ export class OpenRun {
     while (!this.#closed) {
       try {
         await this.lock(`SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1')})`, [this.id])
+        if (this.#closed) return
         // Somebody may have marked it as interrupted meanwhile.
         await this.registry.query(
           'recording that the run goes on',
