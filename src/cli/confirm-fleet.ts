@@ -8,16 +8,17 @@ const named = 10
 
 /**
  * Asks to type the slug of one tenant, the count of several. Returns that count, so that the library can refuse when
- * the selection has grown since; undefined when nobody was asked.
+ * the selection has grown since; undefined when nobody was asked. `refusal` is what cannot be done without a terminal,
+ * where `doing` does not make sense without the tenants.
  */
 export async function confirmFleet(
   context: CliContext,
   selection: Selection,
   doing: string,
-  options: { ifExists?: boolean } = {},
+  options: { ifExists?: boolean; refusal?: string } = {},
 ): Promise<number | undefined> {
   if (context.options.yes) return undefined
-  requireInteractive(context, doing)
+  requireInteractive(context, options.refusal ?? doing)
   const tenants = await (await context.tenancy()).tenants.select(selection).catch(error => {
     if (options.ifExists && (error as { code?: unknown }).code === 'TENANT_NOT_FOUND') return undefined
     throw error

@@ -30,8 +30,8 @@ export function fleetCommand<Options extends object>(what: {
   configure?(command: Command): void
   read?(options: Record<string, unknown>): Options
   examples: readonly string[]
-  /** Begins the question, as in "dropping"; without it nobody is asked. */
-  confirm?: string
+  /** Begins the question, as in "rotating the password of", and the refusal to do it unasked; without it nobody is asked. */
+  confirm?: { doing: string; refusal: string }
   run(tenants: Tenancy['tenants'], selection: Selection, options: RunOptions<Options>): Promise<FleetResult>
 }): CommandModule<FleetInput<Options>, FleetResult> {
   return defineCommand<FleetInput<Options>, FleetResult>({
@@ -46,7 +46,8 @@ export function fleetCommand<Options extends object>(what: {
     },
     async run(input, context) {
       const selection = await toSelection(input.selection, context.io)
-      const expect = what.confirm === undefined ? undefined : await confirmFleet(context, selection, what.confirm)
+      const { confirm } = what
+      const expect = confirm && (await confirmFleet(context, selection, confirm.doing, { refusal: confirm.refusal }))
       const confirmed = expect === undefined ? {} : { expect }
       const { tenants } = await context.tenancy()
       return await what.run(tenants, selection, { ...input.options, ...confirmed, ...context.fleetOptions() })

@@ -98,7 +98,7 @@ export class SealedPasswords {
       }
       const end = rows.at(-1)
       if (!end) break
-      options.onProgress?.(reencrypted, total)
+      if (total > batchSize) options.onProgress?.(reencrypted, total)
       last = end.id
     }
     const after = await this.keysInUse()

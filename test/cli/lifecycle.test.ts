@@ -54,6 +54,7 @@ describe('rotate-password', () => {
     const { calls, tenancy } = recording(result)
     const refused = await runCli(['rotate-password', 'acme', '--json'], { tenancy })
     expect([refused.exitCode, refused.stdout]).toEqual([2, ''])
+    expect(JSON.parse(refused.stderr).error.message).toMatch(/^rotating a password needs a confirmation/)
     expect(calls).toEqual([])
     await runCli(['rotate-password', 'acme', '--yes', '--keep-sessions'], { tenancy })
     expect(calls).toEqual([['rotatePassword', { tenants: ['acme'] }, { keepSessions: true }]])

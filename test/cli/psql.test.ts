@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Secret } from '../../src/secrets/secret.ts'
-import { runCli } from './fake.ts'
+import { runCli, tenant } from './fake.ts'
 
+const get = async () => tenant('acme')
 const connectionInfo = async () => ({
   ...{ host: 'db', port: 5433, database: 'tenant_acme', username: 'tenant_acme' },
   ...{ password: new Secret('hunter2'), sslmode: 'require', sslrootcert: '/ca.crt' },
@@ -27,7 +28,7 @@ test('gets the login through the environment, passes arguments and exit code on'
   )
   const args = ['psql', 'acme', '--', '-c', 'select 1', '--json']
   const { stdout, stderr, exitCode } = await runCli(args, {
-    tenancy: { tenants: { connectionInfo } },
+    tenancy: { tenants: { get, connectionInfo } },
     env,
     cwd: folder,
   })
@@ -39,14 +40,25 @@ test('gets the login through the environment, passes arguments and exit code on'
 
 test('ended by a signal is 128 + its number', async () => {
   const { folder, env } = fakePsql('kill -TERM $$')
-  const { exitCode } = await runCli(['psql', 'acme'], { tenancy: { tenants: { connectionInfo } }, env, cwd: folder })
+  const { exitCode } = await runCli(['psql', 'acme'], {
+    tenancy: { tenants: { get, connectionInfo } },
+    env,
+    cwd: folder,
+  })
   expect(exitCode).toBe(143)
 })
 
 test('that is not installed is told', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'tenantctl-none-'))
-  const options = { tenancy: { tenants: { connectionInfo } }, env: { PATH: folder }, cwd: folder }
+  const options = { tenancy: { tenants: { get, connectionInfo } }, env: { PATH: folder }, cwd: folder }
   const { stderr, exitCode } = await runCli(['psql', 'acme', '--json'], options)
   expect(JSON.parse(stderr).error.code).toBe('TOOL_MISSING')
   expect(exitCode).toBe(2)
+})
+
+test('a suspended tenant is told instead of a login that fails', async () => {
+  const suspended = { get: async () => tenant('acme', { status: 'suspended' }), connectionInfo }
+  const { stderr, exitCode } = await runCli(['psql', 'acme'], { tenancy: { tenants: suspended } })
+  expect(exitCode).toBe(4)
+  expect(stderr).toContain('tenantctl resume acme')
 })

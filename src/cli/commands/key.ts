@@ -67,8 +67,12 @@ export const list = defineCommand<undefined, KeyUse[]>({
     ])
     return await table(['KEY', 'PASSWORDS', 'STATE'], rows, style, { right: [1] })
   },
-  hint: keys =>
-    keys.some(key => key.passwords > 0 && key.configured && !key.current)
-      ? '`tenantctl key rotate` encrypts all passwords with the first key'
-      : undefined,
+  hint(keys) {
+    const used = keys.filter(key => key.passwords > 0)
+    if (used.some(key => !key.configured)) {
+      return 'what a key has encrypted that is not configured cannot be read: add the key, or `tenantctl rotate-password` those tenants'
+    }
+    const others = used.some(key => !key.current)
+    return others ? '`tenantctl key rotate` encrypts all passwords with the first key' : undefined
+  },
 })

@@ -17,7 +17,13 @@ export default defineCommand<{ tenant: string; args: string[]; role: LoginRole }
     role: readRole(command),
   }),
   async run({ tenant, args, role }, context) {
-    const login = await (await context.tenancy()).tenants.connectionInfo(tenant, { role })
+    const { tenants } = await context.tenancy()
+    const { slug, status } = await tenants.get(tenant)
+    if (status === 'suspended') {
+      const hint = `tenantctl resume ${slug}`
+      throw new CliError('TENANT_SUSPENDED', `tenant "${slug}" is suspended: nobody can log in`, { hint })
+    }
+    const login = await tenants.connectionInfo(tenant, { role })
     // Our own connections must not stay open for as long as someone sits in psql.
     await context.close()
     context.reporter.pause()
