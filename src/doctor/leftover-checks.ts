@@ -32,14 +32,14 @@ async function describe(
   all: readonly Leftover[],
 ): Promise<Finding> {
   const { kind, name, slug, holds, tenantId } = leftover
-  const whose = slug === undefined ? `tenant ${tenantId}` : `tenant "${slug}" (${tenantId})`
+  const whose = slug === undefined ? `tenant ${tenantId}` : `tenant "${slug}"`
   const base = { check: 'orphan', status: 'problem' as const, server: server.server, leftover }
   const mend = async () => {
     if (!(await removeLeftover(parts, leftover, {}))) throw new Error('it is in use again, or owns something')
   }
   if (kind === 'database' && holds === 'data') {
     const size = await withAdmin(server.address, {}, client => databaseSize(client, name))
-    const bytes = size === null ? '' : `, ${(size / 1024 / 1024).toFixed(1)} MB`
+    const bytes = size === null ? '' : ` (${(size / 1024 / 1024).toFixed(1)} MB)`
     const message = `database "${name}"${bytes} was made for ${whose}, which the registry does not know`
     return { ...base, message, fix: `tenantctl doctor --fix --drop-orphan ${name}` }
   }

@@ -62,7 +62,7 @@ server default
     expect((await runCli(['doctor'], doctor([...healthy, open]))).exitCode).toBe(0)
     const fixed = doctor([...healthy, { ...halfMade('acme'), fixed: true }])
     const { stdout, exitCode } = await runCli(['doctor', '--fix'], fixed)
-    expect(stdout).toContain('✓ acme: it is provisioning, and nobody is at work on it fixed')
+    expect(stdout).toContain('✓ fixed: acme: it is provisioning, and nobody is at work on it')
     expect(stdout).toContain('no problems, 1 fixed')
     expect(exitCode).toBe(0)
     expect(fixed.asked).toEqual([{ fix: true, isolation: false, dropOrphans: [] }])

@@ -37,7 +37,7 @@ export default defineCommand<Input, DoctorResult>({
     command.addHelpText('after', '\nExits 1 when a problem is left; warnings do not count.')
   },
   read(command) {
-    const { fix, isolation, all, sample, server, dropOrphan } = command.opts()
+    const { fix, isolation, all, sample, server, dropOrphan = [] } = command.opts()
     if (dropOrphan.length > 0 && !fix) throw new CliError('USAGE', '--drop-orphan needs --fix')
     if ((all || sample !== undefined) && !isolation) throw new CliError('USAGE', '--all and --sample need --isolation')
     if (all && sample !== undefined) throw new CliError('USAGE', '--all and --sample exclude each other')
@@ -60,6 +60,6 @@ export default defineCommand<Input, DoctorResult>({
   exitCode: ({ ok }) => (ok ? 0 : 1),
 })
 
-function collect(value: string, previous: string[]): string[] {
+function collect(value: string, previous: string[] = []): string[] {
   return [...previous, value]
 }

@@ -40,8 +40,8 @@ function kindOf({ check, status }: CheckResult): string {
 function finding({ status, tenant, message, fix, fixed }: CheckResult, style: Style): string[] {
   const mark = fixed ? style.good('✓') : status === 'problem' ? style.bad('✗') : style.warn('!')
   const who = tenant === undefined ? '' : `${style.bold(clean(tenant))}: `
-  const done = fixed ? style.good(' fixed') : ''
-  const line = `  ${mark} ${who}${clean(message)}${done}`
+  const done = fixed ? style.good('fixed: ') : ''
+  const line = `  ${mark} ${done}${who}${clean(message)}`
   return fix === undefined || fixed ? [line] : [line, `      ${style.accent(clean(fix))}`]
 }
 
