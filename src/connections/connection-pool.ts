@@ -235,7 +235,6 @@ export class ConnectionPool<Connection extends PooledConnection> {
   }
 
   #keepIdle(held: Held<Connection>): void {
-    held.connection.setBusy(false)
     held.pool.idle.push(held)
     this.#idle.add(held)
   }

@@ -1,11 +1,15 @@
 import type { PooledConnection } from './pool-types.ts'
 import type { Held } from './tenant-pool.ts'
 
+/** To let go of a process costs a little, so it is not done between two queries. */
+const restsAfterMs = 100
+
 /** The connections of all tenants that nobody uses, and the clock by which they are given up. */
 export class IdleConnections<Connection extends PooledConnection> {
   /** Least recently used first, as a Set keeps the order of insertion. */
   readonly #held = new Set<Held<Connection>>()
   #timer: NodeJS.Timeout | undefined
+  #resting: NodeJS.Timeout | undefined
   #stopped = false
 
   constructor(
@@ -31,6 +35,7 @@ export class IdleConnections<Connection extends PooledConnection> {
     held.idleSince = performance.now()
     this.#held.add(held)
     this.#sweepLater()
+    this.#resting ??= setTimeout(() => this.#rest(), restsAfterMs).unref()
   }
 
   delete(held: Held<Connection>): void {
@@ -40,6 +45,13 @@ export class IdleConnections<Connection extends PooledConnection> {
   stop(): void {
     this.#stopped = true
     clearTimeout(this.#timer)
+    clearTimeout(this.#resting)
+  }
+
+  /** A process that has nothing else to do ends in spite of idle connections. */
+  #rest(): void {
+    this.#resting = undefined
+    for (const held of this.#held) held.connection.setBusy(false)
   }
 
   #sweepLater(): void {

@@ -72,7 +72,10 @@ export class RegistryWatch {
     await this.#opening
     const client = this.#client
     this.#client = undefined
-    if (client) await close(client)
+    if (!client) return
+    // Or the process could end before its last words.
+    holdOpen(client, true)
+    await close(client)
   }
 
   async #send(): Promise<boolean> {

@@ -25,6 +25,7 @@ interface Internals {
 /** One session on a tenant's database, logged in as its role, and proven to be that. */
 export class TenantConnection implements PooledConnection {
   #lost = false
+  #holdsProcess = true
   readonly #client: Client & Internals
 
   private constructor(client: Client) {
@@ -76,12 +77,14 @@ export class TenantConnection implements PooledConnection {
   }
 
   setBusy(busy: boolean): void {
+    if (busy === this.#holdsProcess) return
+    this.#holdsProcess = busy
     if (busy) this.#client.ref()
     else this.#client.unref()
   }
 
   close(): Promise<void> {
-    this.#client.ref()
+    this.setBusy(true)
     return close(this.#client)
   }
 

@@ -26,6 +26,11 @@ export interface ConnectionStats extends PoolStats {
   misses: number
 }
 
+export interface Entered {
+  tenant: Tenant
+  connection: Knex
+}
+
 /** Beyond so many, the knex that was made first is forgotten; who holds it can go on using it. */
 const keptHandles = 1_000
 
@@ -78,11 +83,16 @@ export class TenantConnections {
     return this.#handle((known instanceof Promise ? await known : known).tenant)
   }
 
-  /** The tenant and its knex. */
-  async enter(slugOrId: string): Promise<{ tenant: Tenant; knex: Knex }> {
+  /** The tenant and its knex, at once when both are known: a request must not pay for what it does not need. */
+  enter(slugOrId: string): Entered | Promise<Entered> {
     const known = this.#known.get(slugOrId)
-    const { tenant } = known instanceof Promise ? await known : known
-    return { tenant, knex: await this.#handle(tenant) }
+    const handle = known instanceof Promise ? undefined : this.#handles.get(known.tenantId)
+    return known instanceof Promise || !handle ? this.#enter(known) : { tenant: known.tenant, connection: handle }
+  }
+
+  async #enter(found: KnownTenant | Promise<KnownTenant>): Promise<Entered> {
+    const { tenant } = await found
+    return { tenant, connection: await this.#handle(tenant) }
   }
 
   /** Slug of the tenant that a domain belongs to. */
@@ -131,7 +141,8 @@ export class TenantConnections {
       {
         acquire: async () => {
           // Asked each time, since a handle may be kept for days: the tenant may have been suspended or dropped.
-          const { tenant } = await this.#known.get(id)
+          const known = this.#known.get(id)
+          const { tenant } = known instanceof Promise ? await known : known
           const connection = await this.#pool.acquire({
             id,
             slug: tenant.slug,

@@ -16,7 +16,7 @@ export class Connections {
    * be so later; a query that gets no connection in time throws `POOL_TIMEOUT`.
    */
   async get(slugOrId: string): Promise<Knex> {
-    return (await this.#open()).connections.get(slugOrId)
+    return (this.#opened ?? (await this.#open())).connections.get(slugOrId)
   }
 
   /** What the pools do now, and have done so far. Opens nothing. */
@@ -26,8 +26,9 @@ export class Connections {
 
   /** @internal See `tenancy.run()`. */
   async run<T>(slugOrId: string, work: (context: TenantContext) => T | Promise<T>): Promise<T> {
-    const { tenant, knex } = await (await this.#open()).connections.enter(slugOrId)
-    return runInContext({ tenant, connection: knex }, work)
+    const { connections } = this.#opened ?? (await this.#open())
+    const context = connections.enter(slugOrId)
+    return runInContext(context instanceof Promise ? await context : context, work)
   }
 
   async #open(): Promise<Parts> {
