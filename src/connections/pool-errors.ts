@@ -20,12 +20,16 @@ export function timeoutError<Connection extends PooledConnection>(
       cause: pool.lastFailure,
     })
   }
+  if (pool.opening > 0 && pool.opening === pool.size) {
+    return new TenancyError('POOL_TIMEOUT', message(`the first one for tenant "${slug}" is still being opened`), {
+      tenant: slug,
+      hint: 'the server is slow to log in: look at its load, or raise connections.acquireTimeout',
+    })
+  }
   const usesItsShare = pool.size >= perTenant
   const why = usesItsShare
     ? `tenant "${slug}" has all of its ${perTenant} connections in use`
-    : pool.opening > 0
-      ? 'one is still being opened'
-      : `all ${max} connections are in use`
+    : `all ${max} connections are in use`
   return new TenancyError('POOL_TIMEOUT', message(why), {
     tenant: slug,
     hint: `raise connections.${usesItsShare ? 'perTenant' : 'max'}, or look for transactions that stay open and for queries inside of a transaction that were not given it`,

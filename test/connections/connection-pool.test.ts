@@ -136,6 +136,16 @@ describe('one tenant', () => {
     expect(events).toContain('a lost')
   })
 
+  test('is told when it is the opening that takes too long', async () => {
+    use({ acquireTimeoutMs: 20 })
+    server.openMs = 60
+    await expect(acquire('a')).rejects.toMatchObject({
+      message: 'no connection within 20 ms: the first one for tenant "a" is still being opened',
+    })
+    await sleep(60)
+    expect(pool.stats).toMatchObject({ connections: 1, idle: 1 })
+  })
+
   test('is told when opening fails, and only the one who asked', async () => {
     let first = true
     server.fail = () => {

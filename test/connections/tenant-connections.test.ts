@@ -230,7 +230,7 @@ describe('the budget', () => {
   })
 
   test('waits no longer than it was told to', async () => {
-    const tenancy = open({ max: 1, perTenant: 1, acquireTimeout: '100ms' })
+    const tenancy = open({ max: 1, perTenant: 1, acquireTimeout: '1s' })
     const db = await tenancy.connections.get('acme')
     await db.transaction(async () => {
       await expect(db.raw('SELECT 1')).rejects.toMatchObject({ code: 'POOL_TIMEOUT', tenant: 'acme' })
