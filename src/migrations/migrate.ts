@@ -97,7 +97,10 @@ async function migrateLocked(
     if (before.length === 0) await history.ensureTables()
     if (!unlocked) await waitForKnexLock(client, history, options)
     await Promise.all(plan.map(migration => (migration.sql ? undefined : migration.load())))
-    const run = { client, history, options, batch: before.reduce((last, each) => Math.max(last, each.batch), 0) + 1 }
+    const run: Run = {
+      ...{ client, history, options, ran: result.ran },
+      batch: before.reduce((last, each) => Math.max(last, each.batch), 0) + 1,
+    }
     for (const migration of plan) {
       throwIfAborted(options.signal)
       await runMigration(run, migration)
@@ -148,6 +151,8 @@ interface Run {
   history: MigrationHistory
   options: MigrateOptions
   batch: number
+  /** Names of those that ran in this session. */
+  ran: readonly string[]
 }
 
 async function runMigration(run: Run, migration: Migration): Promise<void> {
@@ -205,7 +210,8 @@ async function inTransaction(run: Run, migration: Migration, work: () => Promise
 /** The same with one way to the server. */
 async function runTogether(run: Run, migration: Migration, script: SqlScript): Promise<void> {
   const { client } = run
-  const head = [...cleanSession, 'BEGIN', ...openTexts(run)]
+  // Nobody's file has been here before the first one.
+  const head = [...(run.ran.length > 0 ? cleanSession : []), 'BEGIN', ...openTexts(run)]
   const statements = script.statements.map(statement => statement.text)
   const failure = await sendTogether(client, [...head, ...statements, ...closeTexts(run, migration), 'COMMIT'])
   if (!failure) return

@@ -137,8 +137,10 @@ export function classOf(error: unknown): ErrorClass {
   // Two sessions changed the same catalog row at once (GRANT on one database); there is no SQLSTATE of its own for it.
   if (state === sqlstate.internalError && /tuple concurrently/.test((error as Error).message)) return 'transient'
   if (/^2[23]/.test(state)) return 'data'
-  // Only in a file: a refused login, too, is of class 42, and says nothing about the next tenant.
-  return state.startsWith('42') && known?.migration !== undefined ? 'deterministic' : 'other'
+  // Only in a file: a refused login, too, is of class 42, and so is what a tenant made of knex's tables. An SQL file's
+  // statement has a line.
+  const inFile = known?.migration !== undefined && (known.line !== undefined || !known.migration.endsWith('.sql'))
+  return state.startsWith('42') && inFile ? 'deterministic' : 'other'
 }
 
 function isTlsProblem(code: string | undefined, message: string): boolean {
