@@ -228,8 +228,10 @@ describe('the budget', () => {
       await sleep(1)
       giveBack(connection)
     }
+    const started = performance.now()
     await Promise.all(Array.from({ length: 600 }, work))
-    expect(pool.stats.evictions).toBeLessThan(30)
+    // A connection does 50 ms of work before it is taken away, however slow the machine.
+    expect(pool.stats.evictions).toBeLessThanOrEqual(4 * Math.ceil((performance.now() - started) / 50))
   })
 
   test('is shared again when one tenant holds much of it and another one comes to wait', async () => {
