@@ -15,6 +15,9 @@ for (const stream of [stdout, stderr]) {
   })
 }
 
+// A terminal that goes away while someone is asked something: the prompt ends as with Ctrl-D.
+stdin.on('error', () => stdin.destroy())
+
 const { main } = await import('../dist/cli/main.js')
 const exitCode = await main(process.argv.slice(2), {
   ...{ stdin, stdout, stderr, env },
