@@ -7,16 +7,16 @@ import { confirmByRetyping, requireInteractive } from './prompts.ts'
 const named = 10
 
 /**
- * Asks to type the slug of one tenant, the count of several. Returns that count, so that the library can refuse when
- * the selection has grown since; undefined when nobody was asked. `refusal` is what cannot be done without a terminal,
- * where `doing` does not make sense without the tenants.
+ * Asks to type the slug of one tenant, the count of several. Returns their ids, so that the library can refuse when the
+ * selection has come to match others since; undefined when nobody was asked. `refusal` is what cannot be done without
+ * a terminal, where `doing` does not make sense without the tenants.
  */
 export async function confirmFleet(
   context: CliContext,
   selection: Selection,
   doing: string,
   options: { ifExists?: boolean; refusal?: string } = {},
-): Promise<number | undefined> {
+): Promise<string[] | undefined> {
   if (context.options.yes) return undefined
   requireInteractive(context, options.refusal ?? doing)
   const tenants = await (await context.tenancy()).tenants.select(selection).catch(error => {
@@ -24,7 +24,7 @@ export async function confirmFleet(
     throw error
   })
   // Nothing to lose for certain is nothing to ask about; the library decides again what is there.
-  if (!tenants || tenants.length === 0) return tenants?.length
+  if (!tenants || tenants.length === 0) return tenants && []
   const [first] = tenants
   if (tenants.length === 1 && first) {
     const what = `${doing} tenant ${clean(first.slug)} (${clean(first.name)}), database ${clean(first.database)}`
@@ -35,5 +35,5 @@ export async function confirmFleet(
     const what = `${doing} ${plural(tenants.length, 'tenant')}: ${slugs.join(', ')}${rest}`
     await confirmByRetyping(context, { what, expected: String(tenants.length) })
   }
-  return tenants.length
+  return tenants.map(tenant => tenant.id)
 }

@@ -22,7 +22,8 @@ export interface FleetInput<Options> {
   options: RolloutInput & Options
 }
 
-type RunOptions<Options> = RolloutInput & Options & { expect?: number } & ReturnType<CliContext['fleetOptions']>
+type RunOptions<Options> = RolloutInput &
+  Options & { expect?: number | readonly string[] } & ReturnType<CliContext['fleetOptions']>
 
 /** A command that does one thing to each tenant of a selection and has little else to say. */
 export function fleetCommand<Options extends object>(what: {

@@ -13,8 +13,8 @@ import { type FleetOptions, runOverTenants, type Work } from './fleet.ts'
 import type { Parts } from './parts.ts'
 
 export interface ConfirmedOptions extends FleetOptions {
-  /** The number of tenants that was confirmed; another number is `COUNT_MISMATCH`. */
-  expect?: number | undefined
+  /** How many tenants were confirmed, or which, by their ids: others are `COUNT_MISMATCH`. */
+  expect?: number | readonly string[] | undefined
 }
 
 export interface RotatePasswordOptions extends ConfirmedOptions {
@@ -85,12 +85,23 @@ export async function purgeTenants(parts: Parts, options: PurgeOptions): Promise
   return runOverTenants(parts, 'purge', expired, options, work, { recorded: !dryRun })
 }
 
-/** The selection may have come to match others since somebody agreed to it. */
-export function refuseOtherCount(expected: number | undefined, tenants: readonly unknown[], left: string): void {
-  if (expected === undefined || expected === tenants.length) return
-  throw new TenancyError('COUNT_MISMATCH', `${tenants.length} tenants match, but ${expected} were confirmed`, {
-    hint: `${left}: look at the selection again`,
-  })
+/** The selection may have come to match others since somebody agreed to it: also as many others. */
+export function refuseOthers(
+  expected: ConfirmedOptions['expect'],
+  tenants: readonly Pick<Tenant, 'id' | 'slug'>[],
+  left: string,
+): void {
+  if (expected === undefined) return
+  const hint = `${left}: look at the selection again`
+  const count = typeof expected === 'number' ? expected : expected.length
+  if (count !== tenants.length) {
+    throw new TenancyError('COUNT_MISMATCH', `${tenants.length} tenants match, but ${count} were confirmed`, { hint })
+  }
+  if (typeof expected === 'number') return
+  const other = tenants.find(({ id }) => !expected.includes(id))
+  if (other) {
+    throw new TenancyError('COUNT_MISMATCH', `tenant "${other.slug}" matches now, but was not confirmed`, { hint })
+  }
 }
 
 function told({ droppedAt, retainedUntil, formerDatabase }: RetainedTenant): string {
@@ -106,7 +117,7 @@ async function change(
 ): Promise<FleetResult> {
   const { onEvent = parts.config.onEvent } = options
   const tenants = await parts.registry.select(selection)
-  refuseOtherCount(options.expect, tenants, 'nothing was changed')
+  refuseOthers(options.expect, tenants, 'nothing was changed')
   return runOverTenants(
     parts,
     command,

@@ -16,6 +16,7 @@ import {
   unlessActive,
 } from './fleet.ts'
 import { KnownFiles } from './known-files.ts'
+import { type ConfirmedOptions, refuseOthers } from './lifecycle.ts'
 import { type MigrationRun, migrateTenant, type Outcome, readStatus } from './migrate-tenant.ts'
 import type { LazyParts, Parts } from './parts.ts'
 import { type PendingPlan, type PlanFile, type PlanOptions, planFile, planFleet, refuseStale } from './plan.ts'
@@ -43,6 +44,7 @@ export interface MigrateOptions extends FleetOptions {
 
 /** How far back: to a migration that stays, by so many steps, or by exactly what a recorded run did. */
 export type RollbackOptions = Omit<MigrateOptions, 'to' | 'plan' | 'resume'> &
+  Pick<ConfirmedOptions, 'expect'> &
   ({ to: string } | { steps: number } | { run: string })
 
 /** The tenants' schemas. */
@@ -117,6 +119,9 @@ export class TenantMigrations {
     const changes = 'run' in options ? await changesOf(parts, options.run, selection) : undefined
     const chosen = changes?.selection ?? selection
     if (chosen === null) throw new TenancyError('USAGE', 'rollback needs a selection of tenants')
+    if (options.expect !== undefined && selection) {
+      refuseOthers(options.expect, await parts.registry.select(selection), 'nothing was rolled back')
+    }
     const target = changes ? undefined : readTarget(migrations, options)
     const [files, fleet] = await Promise.all([
       KnownFiles.read(parts.registry, migrations, { allowChanged: true }),

@@ -24,7 +24,7 @@ import {
   protectTenants,
   purgeTenants,
   type RotatePasswordOptions,
-  refuseOtherCount,
+  refuseOthers,
   resumeTenants,
   rotatePasswords,
   suspendTenants,
@@ -208,7 +208,7 @@ export class Tenants {
     const parts = await this.parts.get()
     const { onEvent = parts.config.onEvent, force = false } = options
     const tenants = await selectForDrop(parts, selection, options)
-    refuseOtherCount(options.expect, tenants, 'nothing was dropped')
+    refuseOthers(options.expect, tenants, 'nothing was dropped')
     const retainMs = readRetention(options.retain, parts.config.drop.retainMs)
     const backups = await planBackups(parts, tenants, selection, options)
     const work: Work<Tenant> = async (tenant, { signal, run }) => {

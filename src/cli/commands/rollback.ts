@@ -50,10 +50,16 @@ export default defineCommand<Input, FleetResult>({
   async run(input, context) {
     const { target } = input
     const selection = input.selection ? await toSelection(input.selection, context.io) : null
-    if (selection) await confirmFleet(context, selection, 'rolling back')
-    else if ('run' in target) await confirmRun(context, target.run)
+    const expect = selection ? await confirmFleet(context, selection, 'rolling back') : undefined
+    if (!selection && 'run' in target) await confirmRun(context, target.run)
     const { migrations } = await context.tenancy()
-    return await migrations.rollback(selection, { ...input.rollout, ...target, ...context.fleetOptions() })
+    const confirmed = expect === undefined ? {} : { expect }
+    return await migrations.rollback(selection, {
+      ...input.rollout,
+      ...target,
+      ...confirmed,
+      ...context.fleetOptions(),
+    })
   },
   text: fleetText,
   exitCode: fleetExitCode,

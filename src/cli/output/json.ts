@@ -1,6 +1,6 @@
 import { toReport } from '../errors.ts'
 import { type CliIo, write } from '../io.ts'
-import { liveProgress } from './progress.ts'
+import { isLive, liveProgress } from './progress.ts'
 import type { Reporter, ReporterOptions } from './reporter.ts'
 import { cleanJson } from './sanitize.ts'
 import { colorLevel, plainStyle } from './style.ts'
@@ -9,7 +9,7 @@ import { colorLevel, plainStyle } from './style.ts'
 export function jsonReporter(io: CliIo, options: ReporterOptions): Reporter {
   // A live line erases itself, so `tenantctl migrate --all --json | jq` may have one; plain lines would stay.
   const progress =
-    io.stderr.isTTY && !options.quiet
+    isLive(io.stderr) && !options.quiet
       ? liveProgress(io.stderr, { color: colorLevel(io.stderr, io.env, options) > 0, style: plainStyle })
       : undefined
   return {

@@ -1,6 +1,6 @@
 import { causeOf, detailOf, toReport } from '../errors.ts'
 import { type CliIo, write } from '../io.ts'
-import { lineProgress, liveProgress, type Progress } from './progress.ts'
+import { isLive, lineProgress, liveProgress, type Progress } from './progress.ts'
 import type { Reporter, ReporterOptions } from './reporter.ts'
 import { clean, cleanLines } from './sanitize.ts'
 import { colorLevel, createStyle, type Style } from './style.ts'
@@ -12,7 +12,7 @@ export async function textReporter(io: CliIo, options: ReporterOptions): Promise
   const errStyle = await createStyle(errLevel, options.verbose)
   const progress: Progress | undefined = options.quiet
     ? undefined
-    : io.stderr.isTTY && io.env.TERM !== 'dumb'
+    : isLive(io.stderr) && io.env.TERM !== 'dumb'
       ? liveProgress(io.stderr, { color: errLevel > 0, style: errStyle })
       : lineProgress(io.stderr, errStyle)
 
