@@ -47,13 +47,13 @@ export type { PendingPlan, PlanFile, PlanOptions } from './tenancy/plan.ts'
 export type { WorkOptions } from './tenancy/queue.ts'
 export type { RemovedLeftover, RepairOptions, RepairResult } from './tenancy/repair.ts'
 export type { SeedOptions } from './tenancy/seeds.ts'
+export type { SizedTenant } from './tenancy/sizes.ts'
 export type { FailureSummary, FleetSummary, VersionCount } from './tenancy/summary.ts'
 export { createTenancy, type Tenancy } from './tenancy/tenancy.ts'
 export type {
   ConnectionInfo,
   DropOptions,
   ListOptions,
-  SizedTenant,
   TenantDetails,
   UrlOptions,
 } from './tenancy/tenants.ts'

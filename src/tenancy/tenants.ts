@@ -1,12 +1,10 @@
 import type { Duration } from '../config/config.ts'
-import { parseRetention, retentionExpected } from '../config/duration.ts'
-import { asTenancyError, TenancyError } from '../errors.ts'
+import { asTenancyError } from '../errors.ts'
 import type { FleetResult } from '../fleet/result.ts'
 import type { Selection, TenantFilter } from '../fleet/selection.ts'
 import { checkSlug, slugify } from '../naming.ts'
 import { type ServerAddress, toUrl } from '../postgres/address.ts'
-import { withAdmin, withRightPassword } from '../postgres/connect.ts'
-import { databaseSizes, listSessions } from '../postgres/databases.ts'
+import { withRightPassword } from '../postgres/connect.ts'
 import { type CreatedTenant, type CreateInput, createTenant, type RunOptions } from '../provisioning/create.ts'
 import { dropTenant } from '../provisioning/drop.ts'
 import { type RestoreInput, restoreTenant } from '../provisioning/restore.ts'
@@ -17,6 +15,7 @@ import type { Tenant } from '../registry/tenant.ts'
 import type { TenantLogin, TenantQuery } from '../registry/tenant-registry.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { type BackupOptions, planBackups } from './backups.ts'
+import { readRetention } from './durations.ts'
 import { type FleetOptions, runOverTenants, type Work } from './fleet.ts'
 import {
   type ConfirmedOptions,
@@ -31,6 +30,7 @@ import {
 } from './lifecycle.ts'
 import { readStatus } from './migrate-tenant.ts'
 import type { LazyParts, Parts } from './parts.ts'
+import { type SizedTenant, usageOf, withSizes } from './sizes.ts'
 
 export interface ListOptions extends TenantFilter {
   /** Default: `slug`. `size` puts the largest first. */
@@ -38,11 +38,6 @@ export interface ListOptions extends TenantFilter {
   limit?: number | undefined
   /** Ask the servers for the sizes of the databases as well. Default: false. */
   size?: boolean | undefined
-}
-
-export interface SizedTenant extends Tenant {
-  /** Bytes on disk; null when the database is not there. Only with `size`. */
-  sizeBytes?: number | null
 }
 
 export interface TenantDetails extends Tenant {
@@ -285,14 +280,6 @@ export class Tenants {
   }
 }
 
-function readRetention(option: DropOptions['retain'], configured: number | null): number | undefined {
-  if (option === undefined) return configured ?? undefined
-  if (option === false) return undefined
-  const retainMs = parseRetention(option)
-  if (retainMs !== null) return retainMs
-  throw new TenancyError('USAGE', `retain: expected ${retentionExpected}, found ${JSON.stringify(option)}`)
-}
-
 async function selectForDrop(parts: Parts, selection: Selection, options: DropOptions): Promise<Tenant[]> {
   if (!options.ifExists || !('tenants' in selection)) return parts.registry.select(selection)
   const found = await Promise.all(selection.tenants.map(each => parts.registry.find(each)))
@@ -302,28 +289,6 @@ async function selectForDrop(parts: Parts, selection: Selection, options: DropOp
 async function addressOf(parts: Parts, tenant: Tenant, { admin, role = 'app' }: UrlOptions): Promise<ServerAddress> {
   if (admin) return { ...parts.servers.admin(tenant.server), database: tenant.database }
   return withRightPassword(parts.servers.tenant(tenant, await parts.registry.credentials(tenant, role)))
-}
-
-async function usageOf(parts: Parts, tenant: Tenant): Promise<{ size: number | null; connections: number }> {
-  return withAdmin(parts.servers.admin(tenant.server), {}, async admin => {
-    const sizes = await databaseSizes(admin, [tenant.database])
-    const sessions = await listSessions(admin, tenant.database)
-    return { size: sizes.get(tenant.database) ?? null, connections: sessions.length }
-  })
-}
-
-async function withSizes(parts: Parts, tenants: Tenant[]): Promise<SizedTenant[]> {
-  const servers = [...new Set(tenants.map(tenant => tenant.server))]
-  const sizes = await Promise.all(
-    servers.map(server =>
-      withAdmin(parts.servers.admin(server), {}, admin => {
-        const names = tenants.filter(tenant => tenant.server === server).map(tenant => tenant.database)
-        return databaseSizes(admin, names)
-      }),
-    ),
-  )
-  const byServer = new Map(servers.map((server, index) => [server, sizes[index]]))
-  return tenants.map(tenant => ({ ...tenant, sizeBytes: byServer.get(tenant.server)?.get(tenant.database) ?? null }))
 }
 
 function withoutHash(tenants: (Tenant & { migrationsHash?: string | null })[]): Tenant[] {
