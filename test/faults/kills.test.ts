@@ -1,0 +1,23 @@
+import { beforeAll, describe, test } from 'vitest'
+import { createTenancy } from '../../src/index.ts'
+import { useNamespace } from '../support/namespace.ts'
+import { commandsOf, writeFolders } from './commands.ts'
+import { announce, everything } from './sampling.ts'
+import { sweep } from './sweep.ts'
+
+/* The sweeps over again, on the real command line, which is really killed: a few of them, since each is a process. */
+
+const namespace = useNamespace({ allowSessions: true })
+const commands = commandsOf(namespace)
+
+beforeAll(async () => {
+  announce('kills')
+  writeFolders(namespace)
+  await namespace.track(createTenancy(namespace.config())).registry.install()
+})
+
+describe.each(Object.entries(commands))('tenantctl %s, killed at any statement', (_, command) => {
+  test('is finished or undone by repair', { timeout: everything ? 3_600_000 : 120_000 }, async () => {
+    console.info(await sweep(namespace, command, 'process', 1))
+  })
+})
