@@ -2,7 +2,7 @@ import type { TenancyError } from '../errors.ts'
 import { sqlstateOf } from '../postgres/sqlstate.ts'
 import { IdleConnections } from './idle-connections.ts'
 import { closedError, timeoutError } from './pool-errors.ts'
-import { isWantedElsewhere, lacksRoom, nextToOpen, patienceMs } from './pool-order.ts'
+import { isWantedElsewhere, lacksRoom, nextToOpen, Pace } from './pool-order.ts'
 import type { CloseReason, PooledConnection, PoolLimits, PoolObserver, PoolStats, PoolTenant } from './pool-types.ts'
 import { type Held, TenantPool, type Waiter } from './tenant-pool.ts'
 
@@ -15,6 +15,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
   readonly #tenants = new Map<string, TenantPool<Connection>>()
   readonly #held = new Map<Connection, Held<Connection>>()
   readonly #idle: IdleConnections<Connection>
+  readonly #pace: Pace
   /** Tenants that want one connection more and may have it. */
   readonly #wanting = new Set<TenantPool<Connection>>()
   /** Opening, open and closing connections: the server counts one until its session has ended. */
@@ -32,6 +33,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
     private readonly observer: PoolObserver,
   ) {
     this.#idle = new IdleConnections(limits.idleTimeoutMs, held => this.#close(held, 'idle'))
+    this.#pace = new Pace(limits.acquireTimeoutMs)
   }
 
   get stats(): PoolStats {
@@ -139,7 +141,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
     while (this.#wanting.size > 0) {
       if (this.#size < this.limits.max) void this.#open(nextToOpen(this.#wanting) as TenantPool<Connection>)
       else if (this.#idle.size === 0) return
-      else if (lacksRoom(this.#wanting, this.#closing)) this.#evict()
+      else if (lacksRoom(this.#wanting, this.#closing, this.#pace)) this.#evict()
       else break
     }
     if (this.#wanting.size > 0) this.#serveLater()
@@ -150,7 +152,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
     this.#later ??= setTimeout(() => {
       this.#later = undefined
       this.#serve()
-    }, patienceMs)
+    }, this.#pace.patienceMs)
   }
 
   /** Closes the connection that was idle for longest. */
@@ -182,7 +184,7 @@ export class ConnectionPool<Connection extends PooledConnection> {
       this.#openingFailed(pool, failure)
     } else {
       pool.resume()
-      this.observer.connectionOpened(tenant.slug, performance.now() - started)
+      this.observer.connectionOpened(tenant.slug, this.#pace.opened(performance.now() - started))
       this.#returned(this.#hold(pool, connection, generation))
     }
     this.#changed(pool)
@@ -230,8 +232,8 @@ export class ConnectionPool<Connection extends PooledConnection> {
   }
 
   #isWantedElsewhere(held: Held<Connection>, waiter: Waiter<Connection> | undefined): boolean {
-    if (this.#size < this.limits.max || !lacksRoom(this.#wanting, this.#closing)) return false
-    return isWantedElsewhere(held, waiter, this.#wanting, this.limits.acquireTimeoutMs / 4)
+    if (this.#size < this.limits.max || !lacksRoom(this.#wanting, this.#closing, this.#pace)) return false
+    return isWantedElsewhere(held, waiter, this.#wanting, this.#pace)
   }
 
   #keepIdle(held: Held<Connection>): void {

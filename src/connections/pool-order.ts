@@ -7,10 +7,34 @@ import type { Held, TenantPool, Waiter } from './tenant-pool.ts'
  * comes first; a connection that its own tenant has work for stays for a while; and nobody waits for ever.
  */
 
-/** A tenant that has a connection is likely to get it back sooner than another one can be opened. */
-export const patienceMs = 25
-/** What a new connection may do for its own tenant before it can be taken away. */
-const tenureMs = 50
+/** What it costs to open a connection decides what is worth waiting for. */
+export class Pace {
+  /** Of the last openings; 10 ms until there was one. */
+  #openingMs = 10
+
+  constructor(private readonly acquireTimeoutMs: number) {}
+
+  /** Takes note of how long it took, and gives that back. */
+  opened(durationMs: number): number {
+    this.#openingMs += (durationMs - this.#openingMs) / 8
+    return durationMs
+  }
+
+  /** A tenant that has a connection is likely to get it back sooner than another one can be opened. */
+  get patienceMs(): number {
+    return Math.min(Math.max(25, this.#openingMs), this.acquireTimeoutMs / 10)
+  }
+
+  /** What a new connection may do for its own tenant before it can be taken away. */
+  get tenureMs(): number {
+    return Math.min(Math.max(50, 4 * this.#openingMs), this.acquireTimeoutMs / 10)
+  }
+
+  /** After that, a request gets a connection even if its tenant has no fewer than the others. */
+  get longestWaitMs(): number {
+    return this.acquireTimeoutMs / 4
+  }
+}
 
 type Pools<Connection extends PooledConnection> = Iterable<TenantPool<Connection>>
 
@@ -32,18 +56,22 @@ function isBefore<Connection extends PooledConnection>(
 }
 
 /** More connections are wanted, and worth to make room for, than are being closed. */
-export function lacksRoom<Connection extends PooledConnection>(wanting: Pools<Connection>, closing: number): boolean {
+export function lacksRoom<Connection extends PooledConnection>(
+  wanting: Pools<Connection>,
+  closing: number,
+  pace: Pace,
+): boolean {
   const now = performance.now()
   let wanted = 0
   for (const pool of wanting) {
-    wanted += pressing(pool, now)
+    wanted += pressing(pool, now, pace)
     if (wanted > closing) return true
   }
   return false
 }
 
-function pressing<Connection extends PooledConnection>(pool: TenantPool<Connection>, now: number): number {
-  if (now - pool.waitingSince >= patienceMs) return pool.wanted
+function pressing<Connection extends PooledConnection>(pool: TenantPool<Connection>, now: number, pace: Pace): number {
+  if (now - pool.waitingSince >= pace.patienceMs) return pool.wanted
   return pool.size === 0 ? Math.min(pool.wanted, 1) : 0
 }
 
@@ -52,15 +80,15 @@ export function isWantedElsewhere<Connection extends PooledConnection>(
   { pool, openedAt }: Held<Connection>,
   waiter: Waiter<Connection> | undefined,
   wanting: Pools<Connection>,
-  longestWaitMs: number,
+  pace: Pace,
 ): boolean {
   const now = performance.now()
-  if (waiter && now - openedAt < tenureMs) return false
+  if (waiter && now - openedAt < pace.tenureMs) return false
   for (const other of wanting) {
-    if (other === pool || pressing(other, now) === 0) continue
+    if (other === pool || pressing(other, now, pace) === 0) continue
     if (!waiter) return true
     const isPoorer = other.size === 0 || other.size + 1 < pool.size
-    if (other.arrival < waiter.arrival && (isPoorer || now - other.waitingSince >= longestWaitMs)) return true
+    if (other.arrival < waiter.arrival && (isPoorer || now - other.waitingSince >= pace.longestWaitMs)) return true
   }
   return false
 }
