@@ -23,12 +23,19 @@ test('baseline records what a database has already, runs nothing, and the next m
     code: 'MIGRATION_NOT_FOUND',
   })
   const { tenants } = await tenancy.migrations.baseline({ all: true }, { to: '002_older' })
-  expect(tenants).toMatchObject([{ status: 'baselined', from: null, to: '002_older', applied: ['001_old', '002_older'] }])
+  expect(tenants).toMatchObject([
+    { status: 'baselined', from: null, to: '002_older', applied: ['001_old', '002_older'] },
+  ])
   expect((await tenancy.tenants.get('acme')).schemaVersion).toBe('002_older')
   expect((await tenancy.migrations.baseline({ all: true }, { to: '002_older' })).upToDate).toBe(1)
-  expect((await tenancy.operations.list({ tenant: 'acme' }))[0]).toMatchObject({ kind: 'baseline', status: 'succeeded' })
+  expect((await tenancy.operations.list({ tenant: 'acme' }))[0]).toMatchObject({
+    kind: 'baseline',
+    status: 'succeeded',
+  })
 
-  expect((await tenancy.migrations.run({ all: true })).tenants).toMatchObject([{ status: 'migrated', applied: ['003_new'] }])
+  expect((await tenancy.migrations.run({ all: true })).tenants).toMatchObject([
+    { status: 'migrated', applied: ['003_new'] },
+  ])
   expect(await sql(url, 'SELECT b FROM from_elsewhere')).toEqual([])
   await tenancy.close()
 })
