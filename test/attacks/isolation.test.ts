@@ -41,7 +41,7 @@ describe.each(everySetting())('a tenant of a $admin admin, roles $roles', ({ adm
   })
 
   test('learns nothing of others where PUBLIC may connect', async () => {
-    // postgres and template1 are not ours to close unasked; see hardening.test.ts.
+    // postgres and template1 are not ours to close unasked; see test/doctor/isolation.test.ts.
     const url = urlWith(logins.app, { database: 'postgres' })
     await using other = await openSession((await tenancy.tenants.url('victim')).reveal())
     await other.query("SELECT 'a secret in a statement'")
