@@ -36,10 +36,14 @@ test('the types that it exports', () => {
   )
   expect(types.sort()).toMatchInlineSnapshot(`
     [
+      "CheckResult",
+      "CheckStatus",
       "ConnectionInfo",
       "ConnectionStats",
       "CreateInput",
       "CreatedTenant",
+      "DoctorOptions",
+      "DoctorResult",
       "Domain",
       "DriftReport",
       "DropOptions",
@@ -56,6 +60,7 @@ test('the types that it exports', () => {
       "FleetOptions",
       "FleetResult",
       "FleetSummary",
+      "Hooks",
       "Job",
       "JobFilter",
       "JobKind",
@@ -144,6 +149,7 @@ test('what a tenancy can do', () => {
         "resolve",
       ],
       "migrations": [
+        "baseline",
         "lint",
         "plan",
         "planFile",
@@ -183,6 +189,7 @@ test('what a tenancy can do', () => {
       ],
       "tenancy": [
         "close",
+        "doctor",
         "pgbouncer",
         "repair",
         "run",

@@ -52,6 +52,7 @@ describe.each(['plain', 'superuser'] as const)('with an admin that is %s', admin
       'takeOwnership',
       'migrate',
       'seed',
+      'afterCreate',
       'activate',
     ]
     expect(steps).toEqual(names)
