@@ -2,7 +2,7 @@ import { beforeAll, describe, test } from 'vitest'
 import { createTenancy } from '../../src/index.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { commandsOf, writeFolders } from './commands.ts'
-import { announce, everything } from './sampling.ts'
+import { announce, everything, factor } from './sampling.ts'
 import { sweep } from './sweep.ts'
 
 /* The sweeps over again, on the real command line, which is really killed: a few of them, since each is a process. */
@@ -17,7 +17,7 @@ beforeAll(async () => {
 })
 
 describe.each(Object.entries(commands))('tenantctl %s, killed at any statement', (_, command) => {
-  test('is finished or undone by repair', { timeout: everything ? 3_600_000 : 120_000 }, async () => {
+  test('is finished or undone by repair', { timeout: everything ? 3_600_000 : 120_000 * factor }, async () => {
     console.info(await sweep(namespace, command, 'process', 1))
   })
 })

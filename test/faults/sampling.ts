@@ -8,7 +8,7 @@ const wanted = process.env.TENANTCTL_FAULTS ?? '1'
 
 export const everything = wanted === 'all'
 
-const factor = Number(wanted)
+export const factor = everything ? 1 : Number(wanted)
 
 export const seed = Number(process.env.TENANTCTL_FAULTS_SEED ?? Math.floor(Math.random() * 2 ** 31))
 
