@@ -164,7 +164,9 @@ export function toClientConfig(
     // Constant, since every login on the server can read it.
     application_name: 'tenantctl',
     connectionTimeoutMillis: address.connectTimeout * 1000,
+    // A server that vanished without a word is given up after this time and ten seconds, not after two hours.
     keepAlive: true,
+    keepAliveInitialDelayMillis: 30_000,
     ...(options === '' ? {} : { options }),
   }
 }
@@ -193,7 +195,14 @@ async function cancelBackend(address: ServerAddress, client: Client): Promise<vo
   try {
     const canceller = await connect(address)
     await canceller.query('SELECT pg_catalog.pg_cancel_backend($1)', [processID]).finally(() => close(canceller))
-  } catch {
-    // The server is gone, and the statement with it.
+  } catch (error) {
+    // Nobody answers: what the statement waits for will not come either, and nothing is gained by waiting with it.
+    const { code, sqlstate: state } = toTenancyError(error, 'cancelling')
+    if (code === 'CONNECTION_FAILED' && state === undefined) destroy(client)
   }
+}
+
+function destroy(client: Client): void {
+  const { connection } = client as unknown as { connection: { stream: { destroy(): void } } }
+  connection.stream.destroy()
 }

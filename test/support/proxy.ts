@@ -11,7 +11,7 @@ export interface Trouble {
   latency?: number
 }
 
-export interface Proxy {
+export interface TcpProxy {
   port: number
   /** Bytes that have gone through, both directions. */
   passed(): number
@@ -22,7 +22,7 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export async function startProxy(target: { host: string; port: number }, trouble: Trouble = {}): Promise<Proxy> {
+export async function startProxy(target: { host: string; port: number }, trouble: Trouble = {}): Promise<TcpProxy> {
   let passed = 0
   let cut = false
   let limit = trouble.cutAfter ?? Number.POSITIVE_INFINITY
