@@ -16,6 +16,7 @@ const longestIdentifier = 63
 /** A slug may become a label of a host name (RFC 1035, 2.3.4). */
 const longestSlug = 63
 const longestName = 200
+const longestLabel = 1000
 const hashLength = 8
 
 const slugPattern = /^[a-z](?:[a-z0-9]|-(?=[a-z0-9]))*$/
@@ -105,6 +106,19 @@ export function checkDatabaseName(name: string): string {
   return name
 }
 
+/** Labels as they were given. Throws `NAME_INVALID` for what cannot be shown, selected by or stored. */
+export function checkLabels(labels: Readonly<Record<string, string>>): Record<string, string> {
+  for (const [key, value] of Object.entries(labels)) {
+    const label = `the label ${quote(key)}`
+    if (typeof value !== 'string') throw nameInvalid(`${label} is not a text but ${typeof value}`)
+    if (key.trim() === '' || key.includes('=')) throw nameInvalid(`${label} needs a name, which holds no "="`)
+    if (key.length > longestIdentifier) throw nameInvalid(`${label} has a name longer than ${longestIdentifier}`)
+    if (value.length > longestLabel) throw nameInvalid(`${label} has a value longer than ${longestLabel}`)
+    if (/[\p{Cc}\p{Surrogate}\u2028\u2029]/u.test(key + value)) throw nameInvalid(`${label} holds a control character`)
+  }
+  return { ...labels }
+}
+
 /** Name of the role that owns what is in a tenant's database. */
 export function roleName(database: string): string {
   return database
@@ -116,13 +130,15 @@ async function toWords(name: string): Promise<string> {
   const plain = name.replace(/[™®©℠]/g, '').normalize('NFKC')
   // Loading its tables takes longer than the rest of the command line's start.
   const latin = isAscii(plain) ? plain : (await import('transliteration')).transliterate(plain)
-  const { default: simov } = await import('slugify')
+  const { default: exported } = await import('slugify')
+  // A CommonJS module: loaders do not agree on what its default export is.
+  const simov = exported.default ?? (exported as unknown as typeof exported.default)
   const spaced = latin
     .replace(/[’'`]/g, '')
     // Left to itself, slugify glues words that a sign parts (`a_b`: ab, `acme.com`: acmecom) and spells `|` and `<` out.
     .replace(/[&%]/g, ' $& ')
     .replace(/[^A-Za-z0-9&%]+/g, ' ')
-  return simov.default(spaced, { lower: true, strict: true })
+  return simov(spaced, { lower: true, strict: true })
 }
 
 function isAscii(text: string): boolean {

@@ -2,7 +2,16 @@ import { v4 as uuid } from 'uuid'
 import { isTenancyError, TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
 import { refuseChanged } from '../migrations/changed.ts'
-import { checkDatabaseName, checkName, checkSlug, databaseName, roleName, slugify } from '../naming.ts'
+import {
+  checkDatabaseName,
+  checkLabels,
+  checkName,
+  checkSlug,
+  databaseName,
+  type NamingRules,
+  roleName,
+  slugify,
+} from '../naming.ts'
 import { hostAndPort } from '../postgres/address.ts'
 import { withAdmin } from '../postgres/connect.ts'
 import { findDatabase } from '../postgres/databases.ts'
@@ -111,15 +120,9 @@ export async function finishTenant(
 }
 
 export async function describeTenant(parts: ProvisioningParts, input: CreateInput): Promise<NewTenant> {
-  const { naming } = parts.config
-  const name = checkName(input.name)
-  const slug = input.slug === undefined ? await slugify(name, naming) : await checkSlug(input.slug, naming)
-  const id = uuid()
-  const database =
-    input.database === undefined ? databaseName({ slug, id, name }, naming) : checkDatabaseName(input.database)
+  const { id, name, slug, database, labels } = await nameTenant(parts.config.naming, input)
   const server = input.server ?? defaultServer
   parts.servers.admin(server)
-  const labels = input.labels ?? {}
   const migratorPassword = parts.config.roles === 'separate' ? generatePassword() : undefined
   const username = roleName(database)
   const password = generatePassword()
@@ -127,6 +130,19 @@ export async function describeTenant(parts: ProvisioningParts, input: CreateInpu
     ...{ id, slug, name, server, database, username, password, migratorPassword, labels },
     protected: input.protect ?? false,
   }
+}
+
+/** All that can be refused without asking a server. Throws `NAME_INVALID`. */
+export async function nameTenant(
+  naming: NamingRules,
+  input: Pick<CreateInput, 'name' | 'slug' | 'database' | 'labels'>,
+): Promise<Pick<NewTenant, 'id' | 'name' | 'slug' | 'database' | 'labels'>> {
+  const name = checkName(input.name)
+  const slug = input.slug === undefined ? await slugify(name, naming) : await checkSlug(input.slug, naming)
+  const id = uuid()
+  const database =
+    input.database === undefined ? databaseName({ slug, id, name }, naming) : checkDatabaseName(input.database)
+  return { id, name, slug, database, labels: checkLabels(input.labels ?? {}) }
 }
 
 /** Another run may have reserved the same slug a moment ago: then its row, database or role is what is in the way. */

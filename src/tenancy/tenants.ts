@@ -2,10 +2,15 @@ import type { Duration } from '../config/config.ts'
 import { asTenancyError } from '../errors.ts'
 import type { FleetResult } from '../fleet/result.ts'
 import type { Selection, TenantFilter } from '../fleet/selection.ts'
-import { checkSlug, slugify } from '../naming.ts'
 import { type ServerAddress, toUrl } from '../postgres/address.ts'
 import { withRightPassword } from '../postgres/connect.ts'
-import { type CreatedTenant, type CreateInput, createTenant, type RunOptions } from '../provisioning/create.ts'
+import {
+  type CreatedTenant,
+  type CreateInput,
+  createTenant,
+  nameTenant,
+  type RunOptions,
+} from '../provisioning/create.ts'
 import { dropTenant } from '../provisioning/drop.ts'
 import { type RestoreInput, restoreTenant } from '../provisioning/restore.ts'
 import { type UndropOptions, undropTenant } from '../provisioning/undrop.ts'
@@ -95,20 +100,18 @@ export class Tenants {
    * `TENANT_EXISTS`, `NAME_INVALID`, `DATABASE_EXISTS`, or the error of the step that failed, with `step` set.
    */
   async create(input: CreateInput, options: RunOptions = {}): Promise<CreatedTenant> {
+    await nameTenant(this.parts.config.naming, input)
     const parts = await this.parts.get()
     return createTenant(parts, input, { ...options, onEvent: options.onEvent ?? parts.config.onEvent })
   }
 
   /** The same for many, in parallel. Names and slugs are checked before the first one is made. */
   async createMany(inputs: readonly CreateInput[], options: FleetOptions = {}): Promise<FleetResult> {
-    const parts = await this.parts.get()
-    const { naming } = parts.config
+    const { naming } = this.parts.config
     const named = await Promise.all(
-      inputs.map(async input => ({
-        ...input,
-        slug: input.slug === undefined ? await slugify(input.name, naming) : await checkSlug(input.slug, naming),
-      })),
+      inputs.map(async input => ({ ...input, slug: (await nameTenant(naming, input)).slug })),
     )
+    const parts = await this.parts.get()
     return runOverTenants(parts, 'create', named, options, async (input, { signal, run }) => {
       const { onEvent = parts.config.onEvent } = options
       const tenant = await createTenant(parts, input, { signal, run, onEvent })

@@ -225,7 +225,7 @@ describe.each(['plain', 'superuser'] as const)('repair, as %s admin', admin => {
   })
 
   test('tells what cannot be finished, and how to go on', async () => {
-    namespace.writeMigrations({ '001_a.sql': 'CREATE TABLE a (id nonsense)' })
+    namespace.writeMigrations({ '009_nonsense.sql': 'CREATE TABLE a (id nonsense)' })
     await expect(tenancy.tenants.create({ name: 'Acme' })).rejects.toMatchObject({ code: 'MIGRATION_FAILED' })
     const { tenants, failed } = await tenancy.repair()
     expect(failed).toBe(1)
