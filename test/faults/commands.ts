@@ -45,7 +45,7 @@ export function writeFolders(namespace: Namespace): void {
   }
 }
 
-export function commandsOf(namespace: Namespace): Record<string, Command> {
+export function commandsOf(namespace: Namespace) {
   const withMigrations = (folder: string): TenancyConfig => ({
     migrations: { directory: join(namespace.directory, folder) },
   })
@@ -204,7 +204,7 @@ export function commandsOf(namespace: Namespace): Record<string, Command> {
     retainSeparate: { ...retained, name: 'retain-separate', config: separate },
     undropSeparate: { ...undropped, name: 'undrop-separate', config: separate },
     rotateSeparate: { ...rotated, name: 'rotate-separate', config: separate },
-  }
+  } satisfies Record<string, Command>
 }
 
 function drops(name: string, retain: string | false, verify: Command['verify']): Command {
