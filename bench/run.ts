@@ -15,7 +15,9 @@ for (const name of ['startup', 'create', 'migrate', 'connections']) {
   process.stdout.write(title)
   results.write(title)
   const code = await new Promise(resolve => {
-    const child = spawn(jiti, [`${here}${name}.ts`], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(process.execPath, ['--expose-gc', jiti, `${here}${name}.ts`], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
     child.stdout.on('data', chunk => {
       process.stdout.write(chunk)
       results.write(chunk)
