@@ -109,7 +109,8 @@ async function oneRun(
   const { signal } = timer
   const until = async () => {
     if (how === 'at work') await spoke
-    await sleep(when * ((typical.get(command) ?? 400) + (how === 'at work' ? 0 : 400)), undefined, { signal })
+    // A little longer than it takes: some are to come to their end.
+    await sleep(when * 1.4 * ((typical.get(command) ?? 400) + (how === 'at work' ? 0 : 400)), undefined, { signal })
     running.kill('SIGKILL')
   }
   const killing = until().catch(() => undefined)
