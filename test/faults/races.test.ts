@@ -43,16 +43,19 @@ describe('of two at once', () => {
   })
 
   test('create and drop, each does its work or says why not', async () => {
+    await tenancy.tenants.drop({ tenants: ['brief'] }, { force: true, ifExists: true })
     const [create, drop] = await both(['create', 'brief'], ['drop', 'brief', '--yes', '--force'])
     // Dropped before it was there, after it was made, or in between: whoever creates is told of the last.
-    expect([0, 3]).toContain(drop.exitCode)
+    expect([0, 3, 4]).toContain(drop.exitCode)
     expect([0, 3, 4]).toContain(create.exitCode)
     const left = (await tenancy.tenants.list()).filter(({ slug }) => slug === 'brief')
-    expect(left.map(({ status }) => status)).toEqual(create.exitCode === 0 && drop.exitCode === 3 ? ['active'] : [])
+    expect(left.map(({ status }) => status)).toEqual(create.exitCode === 0 && drop.exitCode !== 0 ? ['active'] : [])
   })
 
   test('migrate --all, no migration is applied twice', async () => {
-    for (const slug of ['one', 'two', 'three']) await tenancy.tenants.create({ name: slug })
+    const slugs = ['one', 'two', 'three']
+    await tenancy.tenants.drop({ tenants: slugs }, { force: true, ifExists: true })
+    for (const slug of slugs) await tenancy.tenants.create({ name: slug })
     namespace.writeMigrations({ ...migrations, '003_ran.sql': "INSERT INTO ran VALUES ('003'); SELECT pg_sleep(0.1)" })
     const results = await both(['migrate', '--all'], ['migrate', '--all'])
     expect(codes(results)).toEqual([0, 0])
