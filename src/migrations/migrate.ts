@@ -180,7 +180,10 @@ async function runSqlMigration(run: Run, migration: Migration): Promise<void> {
   const schema = options.schema ?? 'public'
   // Up and down are told apart, should one be killed and the other be run.
   const name = options.rollback ? `${migration.name} (down)` : migration.name
-  await client.query([...cleanSession, `SET statement_timeout = ${options.statementTimeoutMs}`].join('; '))
+  const open = [...cleanSession, `SET statement_timeout = ${options.statementTimeoutMs}`].join('; ')
+  await client.query(open).catch(async error => {
+    throw await describeFailure(error, migration.file, { client })
+  })
   await runStatements(client, {
     name,
     script,

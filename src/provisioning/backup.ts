@@ -63,6 +63,9 @@ async function backUp(context: StepContext, target: BackupTarget): Promise<strin
     if (status === 'active') await parts.registry.setStatus(tenant.id, 'suspended')
     await closeTenant(context, { endSessions: force })
     const path = await dumpClosed(context, target)
+    // Written down before the status changes: a drop that has begun, and whose backup does not count as done, is not
+    // finished by anybody.
+    await parts.journal.stepFinished(context.operationId, context.position, 'done')
     // From here on there is no way back, and that it was active before is kept in mind.
     await parts.registry.beginDrop(tenant.id, status)
     return path

@@ -15,8 +15,8 @@ export const deaths: Moment[] = ['before', 'sent', 'after']
 export const losses: Moment[] = ['cut', 'lost']
 
 export interface Fault {
-  /** Number of the statement, over all connections, from 1. */
-  at: number
+  /** Number of the statement, over all connections, from 1; or a part of its text. */
+  at: number | string
   moment: Moment
 }
 
@@ -80,7 +80,9 @@ export class Life {
 
   #strikes(connection: Connection, moment: Moment): boolean {
     const running = this.#running.get(connection)
-    if (this.fault?.moment !== moment || running?.number !== this.fault.at) return false
+    if (this.fault?.moment !== moment || running === undefined) return false
+    const { at } = this.fault
+    if (typeof at === 'number' ? running.number !== at : !running.text.includes(at)) return false
     this.struck ??= running.text
     return true
   }

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy } from '../../src/index.ts'
 import { canDump, startDumpServer, toolsDirectory } from '../support/dump-server.ts'
 import { useNamespace } from '../support/namespace.ts'
 import type { TestServer } from '../support/servers.ts'
 import { commandsOf, expectUsable, writeFolders } from './commands.ts'
 import { deaths, type Fault, live, losses } from './life.ts'
+import { liveInProcess } from './process-life.ts'
 import { announce, everything, factor, sample } from './sampling.ts'
 import { type Command, expectClean, sweep } from './sweep.ts'
 
@@ -125,6 +126,18 @@ describe.skipIf(!canDump)('a dump, killed at any statement', () => {
     }
     delete backup.again
     console.info(await sweep(namespace, backup, 'process', 3))
+  })
+
+  test('when the backup is written and the drop has just begun: repair finishes the drop', { timeout }, async () => {
+    const config = namespace.writeConfig({ tools })
+    const tenancy = namespace.track(createTenancy(namespace.config({ tools })))
+    await tenancy.tenants.create({ name: 'late' })
+    const args = ['drop', 'late', '--yes', '--backup', folder]
+    const begun = "former_status = CASE status WHEN 'dropping'"
+    expect(await liveInProcess(namespace, config, args, { at: begun, moment: 'after' })).toMatchObject({ kind: 'died' })
+    expect(await tenancy.tenants.get('late')).toMatchObject({ status: 'dropping' })
+    expect(await tenancy.repair()).toMatchObject({ succeeded: 1, failed: 0 })
+    expect((await tenancy.tenants.list()).map(({ slug }) => slug)).not.toContain('late')
   })
 })
 

@@ -34,7 +34,7 @@ export async function liveInProcess(
     },
     timeout: 120_000,
   })
-  if (result.signal === 'SIGKILL' && !result.timedOut) return { kind: 'died', statement: '', sent: fault?.at ?? 0 }
+  if (result.signal === 'SIGKILL' && !result.timedOut) return { kind: 'died', statement: '', sent: 0 }
   const sent = Number(readFileSync(count, 'utf8'))
   if (result.exitCode === 0) return { kind: 'returned', value: result, statement: undefined, sent }
   return { kind: 'threw', error: new Error(result.all), statement: undefined, sent }

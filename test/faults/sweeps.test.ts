@@ -1,7 +1,8 @@
-import { beforeAll, describe, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy } from '../../src/index.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { commandsOf, writeFolders } from './commands.ts'
+import { live } from './life.ts'
 import { announce, everything, factor } from './sampling.ts'
 import { sweep } from './sweep.ts'
 
@@ -21,6 +22,18 @@ beforeAll(async () => {
 
 describe.each(Object.entries(commands))('%s, stopped at any statement', (_, command) => {
   test('is finished or undone by repair', { timeout: everything ? 3_600_000 : 120_000 * factor }, async () => {
-    console.info(await sweep(namespace, command, 'program', 8))
+    console.info(await sweep(namespace, command, 'program', 5))
   })
+})
+
+test('a connection that is lost before a non-transactional migration is told as such', async () => {
+  const tenancy = createTenancy(namespace.config(commands.index.config))
+  await commands.index.ready(tenancy, 'lost')
+  const ending = await live({ at: 'SET statement_timeout = 0', moment: 'lost' }, async () => {
+    const { tenants } = await tenancy.migrations.run({ tenants: ['lost'] }, { retries: 0 })
+    return tenants[0]?.error
+  })
+  expect(ending).toMatchObject({ kind: 'returned', value: { code: 'CONNECTION_FAILED', migration: '003_index.sql' } })
+  await tenancy.tenants.drop({ tenants: ['lost'] }, { force: true })
+  await tenancy.close()
 })
