@@ -33,7 +33,9 @@ export function fleetCommand<Options extends object>(what: {
   examples: readonly string[]
   /** Begins the question, as in "rotating the password of", and the refusal to do it unasked; without it nobody is asked. */
   confirm?: { doing: string; refusal: string }
-  run(tenants: Tenancy['tenants'], selection: Selection, options: RunOptions<Options>): Promise<FleetResult>
+  run(tenancy: Tenancy, selection: Selection, options: RunOptions<Options>): Promise<FleetResult>
+  /** Default: that of the tenant's own error when just one was named. */
+  exitCode?(result: FleetResult): number
 }): CommandModule<FleetInput<Options>, FleetResult> {
   return defineCommand<FleetInput<Options>, FleetResult>({
     configure(command) {
@@ -50,10 +52,10 @@ export function fleetCommand<Options extends object>(what: {
       const { confirm } = what
       const expect = confirm && (await confirmFleet(context, selection, confirm.doing, { refusal: confirm.refusal }))
       const confirmed = expect === undefined ? {} : { expect }
-      const { tenants } = await context.tenancy()
-      return await what.run(tenants, selection, { ...input.options, ...confirmed, ...context.fleetOptions() })
+      const tenancy = await context.tenancy()
+      return await what.run(tenancy, selection, { ...input.options, ...confirmed, ...context.fleetOptions() })
     },
     text: fleetText,
-    exitCode: (result, { selection }) => selectionExitCode(result, selection),
+    exitCode: (result, { selection }) => what.exitCode?.(result) ?? selectionExitCode(result, selection),
   })
 }

@@ -1,5 +1,5 @@
 import { type ErrorCode, TenancyError } from '../errors.ts'
-import type { Tenant, TenantCredentials, TenantStatus } from '../registry/tenant.ts'
+import { inactiveCodes, type Tenant, type TenantCredentials, type TenantStatus } from '../registry/tenant.ts'
 import type { TenantRegistry } from '../registry/tenant-registry.ts'
 import { type Cacheable, RegistryCache } from './registry-cache.ts'
 import type { RegistryWatch } from './registry-watch.ts'
@@ -12,10 +12,10 @@ export interface KnownTenant extends Cacheable {
 }
 
 const unusable: Partial<Record<TenantStatus, [code: ErrorCode, what: string, hint: (slug: string) => string]>> = {
-  provisioning: ['TENANT_NOT_READY', 'is still being made', () => 'try again in a moment'],
-  suspended: ['TENANT_SUSPENDED', 'is suspended', slug => `tenantctl resume ${slug}`],
-  dropping: ['TENANT_DROPPING', 'is being dropped', slug => `tenantctl show ${slug}`],
-  failed: ['TENANT_FAILED', 'is half-made: its last operation failed', slug => `tenantctl repair ${slug}`],
+  provisioning: [inactiveCodes.provisioning, 'is still being made', () => 'try again in a moment'],
+  suspended: [inactiveCodes.suspended, 'is suspended', slug => `tenantctl resume ${slug}`],
+  dropping: [inactiveCodes.dropping, 'is being dropped', slug => `tenantctl show ${slug}`],
+  failed: [inactiveCodes.failed, 'is half-made: its last operation failed', slug => `tenantctl repair ${slug}`],
 }
 
 /** The tenants that this process has had to do with, by slug and id. */

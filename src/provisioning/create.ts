@@ -71,7 +71,9 @@ export async function createTenant(
   const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
   if (wanted.protected && !tenant.protected && isHalfMade(tenant)) await parts.registry.setProtected(tenant.id, true)
   if (tenant.status === 'active') return existing(tenant, input)
-  return finishTenant(parts, tenant, { seed: await wantsSeeds(parts, tenant, input) }, options).catch(async error => {
+  // One that was reserved just now has no earlier create to ask.
+  const seed = tenant.id === wanted.id ? (input.seed ?? true) : await wantsSeeds(parts, tenant, input)
+  return finishTenant(parts, tenant, { seed }, options).catch(async error => {
     // Another run finished it while this one waited.
     if (isTenancyError(error) && error.code === 'TENANT_EXISTS')
       return existing(await parts.registry.get(tenant.id), input)

@@ -1,5 +1,5 @@
 import { TenancyError } from '../errors.ts'
-import type { Tenant } from '../registry/tenant.ts'
+import { inactiveCodes, type Tenant } from '../registry/tenant.ts'
 import { closeTenant, hasAccess, openTenant } from './access.ts'
 import { removeDumpRole } from './backup.ts'
 import type { RunOptions } from './create.ts'
@@ -66,12 +66,8 @@ export async function resumeTenant(parts: ProvisioningParts, tenant: Tenant, opt
 /** Only a tenant that is whole can be suspended, resumed or given a new password. */
 export function refuseHalfMade({ slug, status }: Tenant): void {
   if (status === 'active' || status === 'suspended') return
-  const [code, next] = {
-    provisioning: ['TENANT_NOT_READY', 'create'] as const,
-    failed: ['TENANT_FAILED', 'create'] as const,
-    dropping: ['TENANT_DROPPING', 'drop'] as const,
-  }[status]
-  throw new TenancyError(code, `tenant "${slug}" is ${status}`, {
+  const next = status === 'dropping' ? 'drop' : 'create'
+  throw new TenancyError(inactiveCodes[status], `tenant "${slug}" is ${status}`, {
     tenant: slug,
     hint: `finish that first: tenantctl ${next} ${slug}`,
   })

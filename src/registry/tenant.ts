@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../errors.ts'
 import type { Secret } from '../secrets/secret.ts'
 import type { RoleModel } from './roles.ts'
 
@@ -7,6 +8,14 @@ export const tenantStatuses = ['provisioning', 'active', 'suspended', 'dropping'
  * `failed`: the last operation stopped half-way; `create` again, `repair` or `drop` mends it.
  */
 export type TenantStatus = (typeof tenantStatuses)[number]
+
+/** What is thrown when a tenant has to be active and is in another state. */
+export const inactiveCodes = {
+  provisioning: 'TENANT_NOT_READY',
+  suspended: 'TENANT_SUSPENDED',
+  dropping: 'TENANT_DROPPING',
+  failed: 'TENANT_FAILED',
+} as const satisfies Record<Exclude<TenantStatus, 'active'>, ErrorCode>
 
 export type Labels = Record<string, string>
 

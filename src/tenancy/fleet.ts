@@ -11,7 +11,7 @@ import { classOf } from '../postgres/sqlstate.ts'
 import type { LoadedTenant, Visited } from '../registry/fleet-registry.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import { defaultServer } from '../registry/servers.ts'
-import type { Tenant } from '../registry/tenant.ts'
+import { inactiveCodes, type Tenant } from '../registry/tenant.ts'
 import { readDuration } from './durations.ts'
 import type { Parts } from './parts.ts'
 import { TenantLoader } from './tenant-loader.ts'
@@ -52,6 +52,8 @@ export interface FleetDetails {
 const unrecorded: readonly FleetCommand[] = ['status', 'drift']
 /** These work as the tenant alone; others hold an admin's session beside the tenant's. */
 const asTenantAlone: readonly FleetCommand[] = ['migrate', 'rollback', 'seed', 'status', 'drift', 'baseline']
+/** Milliseconds a second run waits for a tenant whose database a first one is changing. */
+export const databaseWaitMs = 300_000
 /** Connections that a run leaves to everybody else. */
 const spared = 3
 
@@ -201,8 +203,6 @@ export function unlessActive(tenant: Tenant, selection: Selection): { status: 's
   if (status === 'active') return undefined
   const message = `tenant "${slug}" is ${status}`
   if (!('tenants' in selection)) return { status: 'skipped', reason: message }
-  const codes = { suspended: 'TENANT_SUSPENDED', dropping: 'TENANT_DROPPING', failed: 'TENANT_FAILED' } as const
-  const code = status === 'provisioning' ? 'TENANT_NOT_READY' : codes[status]
   const next = { suspended: 'resume', dropping: 'drop', failed: 'create', provisioning: 'create' }[status]
-  throw new TenancyError(code, message, { tenant: slug, hint: `tenantctl ${next} ${slug}` })
+  throw new TenancyError(inactiveCodes[status], message, { tenant: slug, hint: `tenantctl ${next} ${slug}` })
 }

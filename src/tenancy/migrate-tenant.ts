@@ -13,12 +13,9 @@ import type { LoadedTenant } from '../registry/fleet-registry.ts'
 import { historySchema } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { noteFingerprint } from './drift.ts'
-import { asTenant, journaled, type TenantVisit } from './fleet.ts'
+import { asTenant, databaseWaitMs, journaled, type TenantVisit } from './fleet.ts'
 import type { KnownFiles } from './known-files.ts'
 import type { Parts } from './parts.ts'
-
-/** So long a second run waits for a tenant that a first one is migrating. */
-const waitMs = 300_000
 
 export interface MigrationRun {
   to?: string | undefined
@@ -56,7 +53,7 @@ export async function migrateTenant(
           rollback: run.rollback,
           recordOnly: run.baseline,
           statementTimeoutMs: run.statementTimeoutMs,
-          waitMs,
+          waitMs: databaseWaitMs,
           tenant: tenant.slug,
           schema: historySchema(tenant),
           sessionEnds: true,

@@ -4,7 +4,7 @@ import type { Selection } from '../fleet/selection.ts'
 import { withDatabaseLock } from '../migrations/migrate.ts'
 import type { Client } from '../postgres/connect.ts'
 import { findSeed, seedDatabase, wasCommitted } from '../seeds.ts'
-import { asTenant, type FleetOptions, journaled, runOverTenants, surveyTenants } from './fleet.ts'
+import { asTenant, databaseWaitMs, type FleetOptions, journaled, runOverTenants, surveyTenants } from './fleet.ts'
 import { visitor } from './migrations.ts'
 import type { LazyParts } from './parts.ts'
 
@@ -12,8 +12,6 @@ export interface SeedOptions extends FleetOptions {
   /** One seed file alone, with or without extension. Default: all, in order. */
   only?: string | undefined
 }
-
-const waitMs = 300_000
 
 /** The tenants' seeds. */
 export class TenantSeeds {
@@ -30,7 +28,7 @@ export class TenantSeeds {
     const doubtful = new Map<string, Doubtful>()
     const work = visitor(fleet, selection, async (tenant, { signal, run, notes }) => {
       if (seeds.length === 0) return { status: 'up_to_date', applied: [] }
-      const lock = { tenant: tenant.slug, waitMs, signal, onEvent }
+      const lock = { tenant: tenant.slug, waitMs: databaseWaitMs, signal, onEvent }
       await journaled(parts, 'seed', tenant, run, begin =>
         asTenant(parts, tenant, { signal }, client =>
           withDatabaseLock(client, lock, async () => {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { createTenancy, type Tenancy, type TenancyEvent } from '../../src/index.ts'
+import { type CreateInput, createTenancy, type Tenancy, type TenancyEvent } from '../../src/index.ts'
 import { sql, urlWith } from '../support/client.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { startBin } from '../support/process.ts'
@@ -57,23 +57,29 @@ function at(step: string, happen: () => void): { onEvent(event: TenancyEvent): v
   }
 }
 
+/** Creates a tenant while something happens to a server; returns what the create threw, when both have ended. */
+async function createWhile(input: CreateInput, step: string, happen: () => Promise<void>): Promise<unknown> {
+  let happening: Promise<void> = Promise.resolve()
+  const create = tenancy.tenants.create(
+    input,
+    at(step, () => {
+      happening = happen()
+    }),
+  )
+  const error = await create.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  )
+  await happening
+  return error
+}
+
 const steps = ['createRole', 'createDatabase', 'grantAccess', 'migrate', 'activate']
 const usual = ['createDatabase', 'migrate', 'activate']
 
 describe.each(everything ? steps : usual)('in step %s', step => {
   test('everything crashes: told, and finished by the next run', async () => {
-    let crash: Promise<void> = Promise.resolve()
-    const create = tenancy.tenants.create(
-      { name: 'acme' },
-      at(step, () => {
-        crash = home.stop('immediate')
-      }),
-    )
-    const error = await create.then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    )
-    await crash
+    const error = await createWhile({ name: 'acme' }, step, () => home.stop('immediate'))
     await home.start()
     // The last step may be quicker than the server's end.
     if (step !== 'activate' || error !== undefined) expect(error).toMatchObject({ code: 'CONNECTION_FAILED' })
@@ -82,18 +88,7 @@ describe.each(everything ? steps : usual)('in step %s', step => {
   })
 
   test("the tenant's server crashes, the registry does not: it is failed, and says so", async () => {
-    let crash: Promise<void> = Promise.resolve()
-    const create = tenancy.tenants.create(
-      { name: 'acme', server: 'other' },
-      at(step, () => {
-        crash = other.stop('immediate')
-      }),
-    )
-    const error = await create.then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    )
-    await crash
+    const error = await createWhile({ name: 'acme', server: 'other' }, step, () => other.stop('immediate'))
     if (error !== undefined) {
       expect(error).toMatchObject({ code: 'CONNECTION_FAILED', tenant: 'acme' })
       expect(await tenancy.tenants.get('acme')).toMatchObject({ status: 'failed' })
@@ -105,18 +100,7 @@ describe.each(everything ? steps : usual)('in step %s', step => {
   })
 
   test('the registry crashes, the server of the tenant does not: repair finishes what is there', async () => {
-    let crash: Promise<void> = Promise.resolve()
-    const create = tenancy.tenants.create(
-      { name: 'acme', server: 'other' },
-      at(step, () => {
-        crash = home.stop('immediate')
-      }),
-    )
-    const error = await create.then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    )
-    await crash
+    const error = await createWhile({ name: 'acme', server: 'other' }, step, () => home.stop('immediate'))
     await home.start()
     if (step !== 'activate' || error !== undefined) expect(error).toMatchObject({ code: 'CONNECTION_FAILED' })
   })

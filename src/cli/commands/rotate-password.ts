@@ -7,5 +7,5 @@ export default fleetCommand<{ keepSessions?: true }>({
   read: ({ keepSessions }) => (keepSessions ? { keepSessions } : {}) as { keepSessions?: true },
   examples: ['tenantctl rotate-password acme', 'tenantctl rotate-password --all --yes --concurrency 4'],
   confirm: { doing: 'rotating the password of', refusal: 'rotating a password' },
-  run: (tenants, selection, options) => tenants.rotatePassword(selection, options),
+  run: ({ tenants }, selection, options) => tenants.rotatePassword(selection, options),
 })
