@@ -41,7 +41,9 @@ export class TenantDrift {
       const skipped = unlessActive(tenant, selection)
       if (skipped) return skipped
       const fingerprint = await asTenant(parts, tenant, visit, client => noteFingerprint(parts, tenant, client))
-      seen.set(fingerprint, [...(seen.get(fingerprint) ?? []), tenant.slug])
+      const alike = seen.get(fingerprint)
+      if (alike) alike.push(tenant.slug)
+      else seen.set(fingerprint, [tenant.slug])
       return { status: 'checked' }
     })
     const { total, failed, skipped, durationMs } = result
@@ -61,12 +63,18 @@ export async function noteFingerprint(parts: Parts, tenant: Tenant, client: Clie
 }
 
 async function group(parts: Parts, seen: Map<string, string[]>): Promise<SchemaGroup[]> {
-  const largestFirst = [...seen].sort(([, a], [, b]) => b.length - a.length)
+  for (const tenants of seen.values()) tenants.sort()
+  // Tenants are looked at several at once: among groups of one size their names, not their turn, give the order.
+  const largestFirst = [...seen].sort(([, a], [, b]) => b.length - a.length || compareText(a[0], b[0]))
   const schemas = await Promise.all(largestFirst.map(([fingerprint]) => parts.fingerprints.objects(fingerprint)))
   return largestFirst.map(([fingerprint, tenants], index) => ({
     fingerprint,
     total: tenants.length,
-    tenants: tenants.sort(),
+    tenants,
     difference: index === 0 ? null : compareSchemas(schemas[0] ?? [], schemas[index] ?? []),
   }))
+}
+
+function compareText(a = '', b = ''): number {
+  return a < b ? -1 : a > b ? 1 : 0
 }

@@ -54,3 +54,15 @@ test('tenants are grouped by what their schemas hold, and the difference is told
   })
   await tenancy.close()
 })
+
+test('groups of one size come in the order of their tenants, whichever answers first', async () => {
+  await namespace.writeMigrations({ '001.sql': 'CREATE TABLE users (id int)' })
+  const tenancy = namespace.track(createTenancy(namespace.config()))
+  for (const name of ['b', 'c', 'a']) {
+    await tenancy.tenants.create({ name })
+    await sql((await tenancy.tenants.url(name)).reveal(), `CREATE TABLE only_${name} (id int)`)
+  }
+  const { groups } = await tenancy.drift.check({ tenants: ['c', 'b', 'a'] }, { concurrency: 1 })
+  expect(groups.map(({ tenants }) => tenants)).toEqual([['a'], ['b'], ['c']])
+  await tenancy.close()
+})
