@@ -56,6 +56,7 @@ test('the types that it exports', () => {
       "ErrorReport",
       "FailureGroup",
       "FailureSummary",
+      "FillPoolOptions",
       "FleetCommand",
       "FleetOptions",
       "FleetResult",
@@ -83,6 +84,9 @@ test('the types that it exports', () => {
       "PgBouncerSetup",
       "PlanFile",
       "PlanOptions",
+      "PoolFilling",
+      "PoolOptions",
+      "PoolStatus",
       "PurgeOptions",
       "RemovedLeftover",
       "RepairOptions",
@@ -131,8 +135,8 @@ test('what a tenancy can do', () => {
     [...Object.keys(part), ...Object.getOwnPropertyNames(Object.getPrototypeOf(part))]
       .filter(name => name !== 'constructor' && typeof (part as Record<string, unknown>)[name] === 'function')
       .sort()
-  const { tenants, migrations, seeds, connections, domains, operations, registry } = tenancy
-  const parts = { tenancy, tenants, migrations, seeds, connections, domains, operations, registry }
+  const { tenants, migrations, seeds, connections, domains, operations, pool, registry } = tenancy
+  const parts = { tenancy, tenants, migrations, seeds, connections, domains, operations, pool, registry }
   expect(
     Object.fromEntries(Object.entries(parts).map(([name, part]) => [name, methodsOf(part)])),
   ).toMatchInlineSnapshot(`
@@ -170,6 +174,10 @@ test('what a tenancy can do', () => {
         "toLocaleString",
         "toString",
         "valueOf",
+      ],
+      "pool": [
+        "fill",
+        "status",
       ],
       "registry": [
         "__defineGetter__",

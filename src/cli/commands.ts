@@ -83,6 +83,22 @@ export const commandTable: Record<string, readonly (CommandEntry | CommandGroup)
     },
     { name: 'jobs', summary: 'the queue of background work', load: () => only(import('./commands/jobs.ts')) },
     {
+      name: 'pool',
+      summary: 'a stock of ready tenants, for create to take from',
+      commands: [
+        {
+          name: 'fill',
+          summary: 'make what is missing, remove what is stale',
+          load: async () => (await import('./commands/pool.ts')).fill,
+        },
+        {
+          name: 'status',
+          summary: 'what is in stock on each server',
+          load: async () => (await import('./commands/pool.ts')).status,
+        },
+      ],
+    },
+    {
       name: 'operations',
       summary: 'the audit trail, newest first',
       load: () => only(import('./commands/operations.ts')),

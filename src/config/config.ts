@@ -99,6 +99,16 @@ export interface TenancyConfig {
    * or `-- seed:per-tenant` on the first line. Default: true.
    */
   template?: boolean | undefined
+  pool?:
+    | {
+        /**
+         * How many ready tenants each server keeps in stock: copies of the template that are nobody's yet, of which
+         * `create` makes a tenant by giving one its names and a password. `tenantctl pool fill` and `tenantctl worker`
+         * fill it. Default: 0, and none is taken. At most 1000.
+         */
+        size?: number | undefined
+      }
+    | undefined
   fleet?:
     | {
         /** How many tenants a fleet command works on at once. Default: what the servers have connections for. */
@@ -205,6 +215,7 @@ export interface ResolvedConfig {
   /** `connectionLimit` -1: none. */
   database: { extensions: string[]; connectionLimit: number }
   template: boolean
+  pool: { size: number }
   fleet: {
     concurrency: number | null
     concurrencyPerServer: number | null

@@ -29,6 +29,7 @@ const pooler = v.object(
   'an object with host, port and sslmode',
 )
 const server = v.object({ url: secret('a URL'), via: v.optional(pooler) }, 'an object with url')
+const stock = 'a whole number from 0 to 1000'
 const failures = "a whole number from 0, or a share such as '10%'"
 
 const names = v.object(
@@ -102,6 +103,7 @@ export const configSchema = v.object(
       ),
     }),
     template: v.optional(v.boolean('true or false')),
+    pool: group({ size: v.optional(v.pipe(atLeast(0, stock), v.maxValue(1000, stock))) }),
     fleet: group({
       concurrency: count,
       concurrencyPerServer: count,

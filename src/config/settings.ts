@@ -26,7 +26,7 @@ export function listSettings(
 
 function values(config: ValidConfig): [key: string, value: unknown][] {
   const { registry, embedded, servers, encryption, migrations, seeds, naming, database, fleet, connections } = config
-  const { roles, drop, tools, template } = config
+  const { roles, drop, tools, template, pool } = config
   return [
     ['registry', registry === null ? null : registry.kind === 'embedded' ? 'embedded' : maskUrl(registry.url)],
     ['embedded.directory', embedded.directory],
@@ -44,6 +44,7 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['database.extensions', database.extensions],
     ['database.connectionLimit', database.connectionLimit],
     ['template', template],
+    ['pool.size', pool.size],
     ['fleet.concurrency', fleet.concurrency],
     ['fleet.concurrencyPerServer', fleet.concurrencyPerServer],
     ['fleet.fingerprint', fleet.fingerprint],

@@ -43,6 +43,11 @@ export function validateConfig(input: unknown, base: ConfigBase): ValidConfig {
     const { max, perTenant } = result.connections
     problems.push(`${base.place}: connections.perTenant: expected at most connections.max (${max}), found ${perTenant}`)
   }
+  if (result.pool.size > 0 && !result.template) {
+    problems.push(
+      `${base.place}: pool.size: expected 0, since ready tenants are copies of the template, and template is false`,
+    )
+  }
   if (problems.length > 0) throw configInvalid(problems)
   result.encryption.keys = encryptionKeys(config, base.place)
   return result
@@ -96,6 +101,7 @@ function fillIn(
     naming: names(written.naming),
     database: { extensions: database.extensions ?? [], connectionLimit: database.connectionLimit ?? -1 },
     template: written.template ?? true,
+    pool: { size: written.pool?.size ?? 0 },
     fleet: {
       concurrency: fleet.concurrency ?? null,
       concurrencyPerServer: fleet.concurrencyPerServer ?? null,

@@ -3,11 +3,13 @@ import type { Listener } from '../events.ts'
 import { type Leftover, removeLeftover } from '../provisioning/leftovers.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import type { CheckResult, DoctorResult, Finding } from './finding.ts'
-import { checkForeign, checkLeftovers, checkTemplates, checkTombstones } from './leftover-checks.ts'
+import { checkForeign, checkLeftovers, checkTombstones } from './leftover-checks.ts'
 import { checkMaintenanceDatabases } from './maintenance-checks.ts'
 import { checkConfiguredServers, checkOperations, checkPasswords } from './registry-checks.ts'
 import { checkServer } from './server-checks.ts'
 import { takeSnapshot } from './snapshot.ts'
+import { checkStock } from './stock-checks.ts'
+import { checkOldTemplates, checkTemplates } from './template-checks.ts'
 import { checkTenants } from './tenant-checks.ts'
 
 export interface ExamineOptions {
@@ -73,6 +75,7 @@ async function look(
       ...(error.hint ? { fix: error.hint } : {}),
     })),
   ]
+  const stockOf = (server: string) => snapshot.stock.filter(each => each.server === server)
   for (const server of snapshot.servers) {
     findings.push(
       ...checkServer(server),
@@ -80,7 +83,9 @@ async function look(
       ...checkTenants(parts, server, tenants),
       ...(await checkLeftovers(parts, server, tenants)),
       ...checkTemplates(parts, server),
-      ...checkForeign(parts, server, tenants),
+      ...(await checkOldTemplates(parts, server)),
+      ...(await checkStock(parts, server, stockOf(server.server))),
+      ...checkForeign(parts, server, tenants, stockOf(server.server)),
       ...checkTombstones(server, tenants),
     )
   }

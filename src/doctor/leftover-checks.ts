@@ -1,10 +1,8 @@
 import { withAdmin } from '../postgres/connect.ts'
 import { databaseSize } from '../postgres/inventory.ts'
-import { lockId } from '../postgres/locks.ts'
 import { findLeftovers, type Leftover, removeLeftover, temporaryTenantId } from '../provisioning/leftovers.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
-import { templateLock } from '../provisioning/template.ts'
-import { findTemplateRemains, removeTemplateRemains } from '../provisioning/template-remains.ts'
+import { findTemplateRemains } from '../provisioning/template-remains.ts'
 import { temporaryRegistryName } from '../registry/install.ts'
 import type { RegisteredTenant } from '../registry/inventory.ts'
 import type { Finding } from './finding.ts'
@@ -53,30 +51,16 @@ async function describe(
   return { ...base, message, fix: 'tenantctl repair', mend }
 }
 
-/** What a run that was cut off has left of a template that it was building. */
-export function checkTemplates(parts: ProvisioningParts, server: ServerSnapshot): Finding[] {
-  const found = { databases: [...server.databases.values()], roles: [...server.roles.values()] }
-  return findTemplateRemains(parts, server.server, found)
-    .filter(({ name }) => !server.locks.has(lockId(server.address.database, templateLock(parts.registryId, name))))
-    .map(remains => ({
-      check: 'template',
-      status: 'problem',
-      server: server.server,
-      message: `${[...remains.databases, ...remains.roles].map(name => `"${name}"`).join(', ')}: left of a template that was never finished`,
-      fix: 'tenantctl repair',
-      mend: () => removeTemplateRemains(parts, remains, {}),
-    }))
-}
-
 /** What looks like ours and is not provably so: never touched, but somebody may wonder. */
 export function checkForeign(
   parts: ProvisioningParts,
   server: ServerSnapshot,
   tenants: readonly RegisteredTenant[],
+  stock: readonly { id: string }[],
 ): Finding[] {
   const { prefix } = parts.config.naming
   const known = new Set(tenants.filter(each => each.server === server.server).map(each => each.database))
-  const halfMade = new Set(tenants.map(each => each.id))
+  const halfMade = new Set([...tenants, ...stock].map(each => each.id))
   const isOwnTemporary = (name: string) => {
     const tenantId = temporaryTenantId(name)
     return (tenantId !== undefined && halfMade.has(tenantId)) || name === temporaryRegistryName(server.address.database)

@@ -18,6 +18,7 @@ import { type PoolerMode, poolerMode } from '../postgres/pooler.ts'
 import { tenantLockKey } from '../provisioning/lock.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import type { RegisteredTenant } from '../registry/inventory.ts'
+import type { ReadyTenant } from '../registry/ready-tenants.ts'
 import type { UnfinishedOperation } from '../registry/unfinished.ts'
 
 /** A server as its maintenance database shows it, in a handful of queries however many tenants it has. */
@@ -41,6 +42,8 @@ export interface Snapshot {
   unreachable: readonly { server: string; error: ErrorReport }[]
   tenants: readonly RegisteredTenant[]
   unfinished: readonly UnfinishedOperation[]
+  /** The stock, as it was before the servers were read. */
+  stock: readonly ReadyTenant[]
 }
 
 export async function takeSnapshot(
@@ -51,6 +54,7 @@ export async function takeSnapshot(
   // An operation is written down while its lock is held, and a row is there before its database and goes after it: in
   // this order, what is being made or dropped right now does not look broken.
   const unfinished = await parts.unfinished.list()
+  const stock = await parts.ready.list()
   const read = await Promise.all(
     names.map(async server => {
       try {
@@ -66,6 +70,7 @@ export async function takeSnapshot(
     unreachable: read.flatMap(({ failure }) => failure ?? []),
     tenants,
     unfinished,
+    stock,
   }
 }
 

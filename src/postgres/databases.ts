@@ -84,7 +84,7 @@ export async function publishDatabase(
   const doing = `restricting database "${database.name}"`
   await withTransaction(client, async () => {
     await query(client, doing, `REVOKE ALL ON DATABASE ${temporary} FROM PUBLIC`)
-    await query(client, doing, `COMMENT ON DATABASE ${temporary} IS ${quoteLiteral(database.marker)}`)
+    await markDatabase(client, temporaryName, database.marker)
     await query(client, `naming database "${database.name}"`, `ALTER DATABASE ${temporary} RENAME TO ${name}`)
     await query(
       client,
@@ -99,6 +99,12 @@ export async function publishDatabase(
       })
     }
   })
+}
+
+/** COMMENT ON DATABASE. */
+export async function markDatabase(client: Client, name: string, marker: string): Promise<void> {
+  const statement = `COMMENT ON DATABASE ${quoteIdentifier(name)} IS ${quoteLiteral(marker)}`
+  await query(client, `marking database "${name}"`, statement)
 }
 
 export interface DatabaseGrant {

@@ -103,6 +103,18 @@ export async function countDependencies(client: Client, role: string): Promise<n
   return row?.count ?? 0
 }
 
+/** Whether somebody beside the admin may act as a role. */
+export async function hasMembers(client: Client, role: string): Promise<boolean> {
+  const [row] = await query<{ found: boolean }>(
+    client,
+    `looking for the members of role "${role}"`,
+    `SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
+       WHERE r.rolname = $1 AND m.member::pg_catalog.regrole <> current_user::pg_catalog.regrole) AS found`,
+    [role],
+  )
+  return row?.found === true
+}
+
 export interface ServerFacts {
   /** As in server_version_num: 180004. */
   version: number

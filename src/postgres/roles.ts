@@ -50,10 +50,16 @@ export async function createRole(
       `CREATE ROLE ${name} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
          CONNECTION LIMIT ${role.connectionLimit} ${login}`,
     )
-    await query(client, `marking role "${role.name}"`, `COMMENT ON ROLE ${name} IS ${quoteLiteral(role.marker)}`)
+    await markRole(client, role.name, role.marker)
     // From PostgreSQL 16 on, a role's maker is its member with ADMIN only (manual, 22.4).
     if (!admin.superuser) await grantRole(client, admin, role.name, admin.user)
   })
+}
+
+/** COMMENT ON ROLE. */
+export async function markRole(client: Client, name: string, marker: string): Promise<void> {
+  const statement = `COMMENT ON ROLE ${quoteIdentifier(name)} IS ${quoteLiteral(marker)}`
+  await query(client, `marking role "${name}"`, statement)
 }
 
 /** Makes `member` one who may act as `role` and has its rights. */
@@ -113,6 +119,20 @@ export async function setRolePassword(
       `ALTER ROLE ${quoteIdentifier(name)} PASSWORD ${quoteLiteral(verifier.reveal())}`,
     )
   })
+}
+
+/** Lets a role log in that could not, with its first password. Within the caller's transaction. */
+export async function openRole(
+  client: Client,
+  admin: AdminFacts,
+  { name, verifier, connectionLimit }: { name: string; verifier: Secret; connectionLimit: number },
+): Promise<void> {
+  await keepOutOfLog(client, admin)
+  await query(
+    client,
+    `letting role "${name}" log in`,
+    `ALTER ROLE ${quoteIdentifier(name)} LOGIN PASSWORD ${quoteLiteral(verifier.reveal())} CONNECTION LIMIT ${connectionLimit}`,
+  )
 }
 
 export async function setRoleLogin(client: Client, name: string, login: boolean): Promise<void> {

@@ -11,7 +11,7 @@ import {
   revokeDatabase,
   setAllowConnections,
 } from '../postgres/databases.ts'
-import { countDependencies } from '../postgres/inventory.ts'
+import { countDependencies, hasMembers } from '../postgres/inventory.ts'
 import { findNames, hashColumns, takeOver } from '../postgres/ownership.ts'
 import {
   createRole,
@@ -29,10 +29,9 @@ import { generatePassword } from '../secrets/password.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { seedDatabase } from '../seeds.ts'
 import { admit, handOverSchema, type Place } from './handover.ts'
-import type { StepContext } from './step.ts'
-import { type TemplatePlan, templateMarker } from './template.ts'
+import { type TemplateContext, type TemplatePlan, templateMarker } from './template.ts'
 
-type BuildContext = Pick<StepContext, 'parts' | 'tenant' | 'admin' | 'adminFacts' | 'signal' | 'onEvent'>
+type BuildContext = Omit<TemplateContext, 'seed'>
 
 interface Build {
   context: BuildContext
@@ -194,10 +193,13 @@ export async function removeRemains(
       if (ours) await dropDatabase(admin, name)
     }
   }
-  for (const name of new Set(places.flatMap(each => roleNames(each).reverse()))) {
+  // Members first.
+  for (const name of new Set(places.toReversed().flatMap(each => roleNames(each).reverse()))) {
     const role = await findRole(admin, name)
-    // A copy that is just being taken over may still belong to it.
-    if (role?.marker === marker && (await countDependencies(admin, name)) === 0) await dropRole(admin, name)
+    if (role?.marker !== marker) continue
+    // A copy that is just being taken over may still belong to it, and its tenant be a member.
+    const wanted = (await countDependencies(admin, name)) > 0 || (await hasMembers(admin, name))
+    if (!wanted) await dropRole(admin, name)
   }
 }
 

@@ -5,6 +5,8 @@ import { createClosedDatabase } from '../postgres/databases.ts'
 import { isOwnedIn, takeOver } from '../postgres/ownership.ts'
 import { grantRole, isMember, revokeRole } from '../postgres/roles.ts'
 import { rolesOf } from '../registry/roles.ts'
+import type { Tenant } from '../registry/tenant.ts'
+import type { Place } from './handover.ts'
 import type { StepContext } from './step.ts'
 import { ensureTemplate, planTemplate } from './template.ts'
 
@@ -37,7 +39,10 @@ export async function createFromTemplate(context: StepContext, temporary: string
   await createClosedDatabase(context.admin, temporary)
 }
 
-export function plainInstead(context: Pick<StepContext, 'onEvent' | 'tenant'>, reason: string): void {
+export function plainInstead(
+  context: Pick<StepContext, 'onEvent'> & { tenant: Pick<Tenant, 'slug'> },
+  reason: string,
+): void {
   const message = `made without a template: ${reason}`
   notify(context.onEvent, { event: 'notice', tenant: context.tenant.slug, message, verbose: true })
 }
@@ -70,7 +75,7 @@ export async function isTakenOver({ admin, tenant }: StepContext, { template }: 
  * templates, which nobody can enter, and copies that are just being made, which only their own tenants can.
  */
 export async function takeOverCopy(
-  { admin, adminFacts, tenant }: Pick<StepContext, 'admin' | 'adminFacts' | 'tenant'>,
+  { admin, adminFacts, tenant }: Pick<StepContext, 'admin' | 'adminFacts'> & { tenant: Place },
   { template }: Origin,
   insideAsTenant: (work: (client: Client) => Promise<void>) => Promise<void>,
 ): Promise<void> {

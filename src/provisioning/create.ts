@@ -27,7 +27,8 @@ import { askHook } from './hooks.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { applySteps } from './step.ts'
-import { databaseExists, provisioningSteps, roleExists } from './steps.ts'
+import { databaseExists, roleExists } from './steps.ts'
+import { stepsOfCreate } from './take-ready.ts'
 
 export interface CreateInput {
   /** Free text, at most 200 characters. */
@@ -72,8 +73,9 @@ export async function createTenant(
   if (wanted.protected && !tenant.protected && isHalfMade(tenant)) await parts.registry.setProtected(tenant.id, true)
   if (tenant.status === 'active') return existing(tenant, input)
   // One that was reserved just now has no earlier create to ask.
-  const seed = tenant.id === wanted.id ? (input.seed ?? true) : await wantsSeeds(parts, tenant, input)
-  return finishTenant(parts, tenant, { seed }, options).catch(async error => {
+  const fresh = tenant.id === wanted.id
+  const seed = fresh ? (input.seed ?? true) : await wantsSeeds(parts, tenant, input)
+  return finishTenant(parts, tenant, { seed }, { ...options, fresh }).catch(async error => {
     // Another run finished it while this one waited.
     if (isTenancyError(error) && error.code === 'TENANT_EXISTS')
       return existing(await parts.registry.get(tenant.id), input)
@@ -102,19 +104,20 @@ async function wantsSeeds(parts: ProvisioningParts, tenant: Tenant, input: Creat
   return (await parts.journal.parametersOf<{ seed: boolean }>(tenant.id, 'create')).seed ?? true
 }
 
-/** Runs the steps of a tenant whose row is there. */
+/** Runs the steps of a tenant whose row is there; `fresh`: it was reserved by this very run. */
 export async function finishTenant(
   parts: ProvisioningParts,
   tenant: Tenant,
   input: { seed: boolean },
-  options: RunOptions,
+  { fresh = false, ...options }: RunOptions & { fresh?: boolean },
 ): Promise<CreatedTenant> {
   refuseUnlessHalfMade(tenant)
   await refuseRestoring(parts, tenant)
-  const made = await runOperation(parts, 'create', tenant, { ...options, parameters: input }, async context => {
+  const made = await runOperation(parts, 'create', tenant, { ...options, parameters: input }, async found => {
     // Under the lock: meanwhile another run may have finished it, or dropped it.
-    refuseUnlessHalfMade(context.tenant)
-    await applySteps(provisioningSteps, { ...context, seed: input.seed, useTemplate: parts.config.template })
+    refuseUnlessHalfMade(found.tenant)
+    const context = { ...found, seed: input.seed, useTemplate: parts.config.template }
+    await applySteps(await stepsOfCreate(context, { fresh }), context)
   }).catch(async error => {
     throw await recordFailure(parts, tenant, error)
   })

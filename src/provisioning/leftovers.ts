@@ -34,16 +34,20 @@ export function readMarker(marker: string | null): { registryId: string; tenantI
   return registryId && tenantId ? { registryId, tenantId } : undefined
 }
 
-/** Looks for leftovers among what a server has. `rows` are the ids of all tenants of the registry, retained ones too. */
+/**
+ * Looks for leftovers among what a server has. `rows` are the ids of all tenants of the registry, retained ones too. What
+ * is in stock, or is being put there, is none.
+ */
 export async function findLeftovers(
   parts: ProvisioningParts,
   server: string,
   found: { databases: readonly DatabaseEntry[]; roles: readonly RoleEntry[] },
   rows: ReadonlyMap<string, Pick<Tenant, 'status'>>,
 ): Promise<Leftover[]> {
+  const stock = new Set((await parts.ready.list(server)).map(each => each.id))
   const ours = (marker: string | null) => {
     const read = readMarker(marker)
-    return read?.registryId === parts.registryId ? read.tenantId : undefined
+    return read?.registryId === parts.registryId && !stock.has(read.tenantId) ? read.tenantId : undefined
   }
   const leftovers: Omit<Leftover, 'slug'>[] = []
   const suspects: { name: string; tenantId: string }[] = []
@@ -118,6 +122,7 @@ async function isRemovable(
 ): Promise<boolean> {
   const marker = `tenantctl ${parts.registryId} ${tenantId}`
   if (holds !== 'empty' && (await parts.inventory.has(tenantId))) return false
+  if (await parts.ready.has(tenantId)) return false
   if (kind === 'role') {
     const role = await findRole(admin, name)
     return role?.marker === marker && (await countDependencies(admin, name)) === 0

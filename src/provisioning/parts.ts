@@ -2,6 +2,7 @@ import type { ResolvedConfig } from '../config/config.ts'
 import type { Migration, Seed } from '../migrations/source.ts'
 import type { RegistryInventory } from '../registry/inventory.ts'
 import type { OperationJournal } from '../registry/operation-journal.ts'
+import type { ReadyTenants } from '../registry/ready-tenants.ts'
 import type { RefusedTemplates } from '../registry/refused-templates.ts'
 import type { RetainedTenants } from '../registry/retained-tenants.ts'
 import type { Servers } from '../registry/servers.ts'
@@ -28,4 +29,6 @@ export interface ProvisioningParts {
   /** A hash of the other files beside migrations and seeds, which these may import or read. */
   companions(): Promise<string>
   refusedTemplates: RefusedTemplates
+  /** The stock. */
+  ready: ReadyTenants
 }

@@ -21,6 +21,7 @@ import { createFromTemplate, isAtHead, isTakenOver, originOf, takeOverCopy } fro
 import { releaseRoles } from './elsewhere.ts'
 import { admit, handOverSchema } from './handover.ts'
 import { askHook } from './hooks.ts'
+import { removeTaken } from './ready.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
 
 /** The row and its password were committed together with the operation, before any step could run. */
@@ -28,7 +29,10 @@ const reserve: ProvisioningStep = {
   name: 'reserve',
   isDone: async () => true,
   apply: async () => undefined,
-  undo: ({ parts, tenant, operationId }) => parts.registry.remove(tenant.id, operationId),
+  async undo(context) {
+    await removeTaken(context)
+    await context.parts.registry.remove(context.tenant.id, context.operationId)
+  },
 }
 
 const createTenantRole: ProvisioningStep = {
@@ -239,6 +243,9 @@ export const activate: ProvisioningStep = {
   undo: ({ parts, tenant }) => parts.registry.beginDrop(tenant.id),
 }
 
+/** What goes into a tenant's database once it is its own. */
+export const contentSteps: readonly ProvisioningStep[] = [migrate, seed, afterCreate]
+
 /** A tenant with an empty database, from top to bottom. */
 export const emptyTenantSteps: readonly ProvisioningStep[] = [
   reserve,
@@ -252,9 +259,7 @@ export const emptyTenantSteps: readonly ProvisioningStep[] = [
 export const provisioningSteps: readonly ProvisioningStep[] = [
   ...emptyTenantSteps,
   takeOwnership,
-  migrate,
-  seed,
-  afterCreate,
+  ...contentSteps,
   activate,
 ]
 

@@ -4,7 +4,9 @@ import { notify } from '../events.ts'
 import type { Migration, Seed } from '../migrations/source.ts'
 import { findDatabase } from '../postgres/databases.ts'
 import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
+import type { AdminFacts } from '../postgres/server.ts'
 import { historySchema, type RoleModel } from '../registry/roles.ts'
+import type { Tenant } from '../registry/tenant.ts'
 import { buildTemplate } from './build-template.ts'
 import { type Origin, plainInstead } from './copy.ts'
 import type { StepContext } from './step.ts'
@@ -23,7 +25,15 @@ export interface TemplatePlan {
   extensions: readonly string[]
 }
 
-export type PlanContext = Pick<StepContext, 'parts' | 'adminFacts' | 'seed'> & { tenant: { roles: RoleModel } }
+export type PlanContext = Pick<StepContext, 'parts' | 'seed'> & {
+  adminFacts: Pick<AdminFacts, 'user' | 'superuser' | 'version'>
+  tenant: { roles: RoleModel }
+}
+
+/** Whom a template is wanted for, and who builds it where there is none. */
+export type TemplateContext = Pick<StepContext, 'parts' | 'admin' | 'adminFacts' | 'seed' | 'signal' | 'onEvent'> & {
+  tenant: Pick<Tenant, 'slug' | 'server' | 'roles'>
+}
 
 /** The template that a new tenant would be copied from; undefined where there is nothing that is worth a copy. */
 export async function planTemplate({
@@ -82,7 +92,7 @@ export function templateLock(registryId: string, name: string): string {
  * The template for a new tenant, built on first use. Where there is none to be had, says why, and returns undefined:
  * the tenant is then made without.
  */
-export async function ensureTemplate(context: StepContext): Promise<Origin | undefined> {
+export async function ensureTemplate(context: TemplateContext): Promise<Origin | undefined> {
   const plan = await planTemplate(context)
   if (!plan) return undefined
   const { parts, admin, tenant, signal } = context

@@ -1,10 +1,11 @@
 import { TenancyError } from '../errors.ts'
-import { withTransaction } from '../postgres/connect.ts'
+import { type Client, withTransaction } from '../postgres/connect.ts'
 import { findDatabase, renameDatabase } from '../postgres/databases.ts'
 import { actAs, findRole, renameRole } from '../postgres/roles.ts'
 import { roleNames, rolesOf } from '../registry/roles.ts'
 import type { Tenant, TenantStatus } from '../registry/tenant.ts'
 import { closeTenant, openTenant } from './access.ts'
+import type { Place } from './handover.ts'
 import type { ProvisioningStep, TenantOnServer } from './step.ts'
 
 export interface TombstonePlan {
@@ -76,17 +77,20 @@ function isTombstone(tenant: Tenant): boolean {
   return tenant.database === tombstoneOf(tenant).database
 }
 
+/** Gives a database and its roles other names, within the caller's transaction. */
+export async function renamePlace(admin: Client, from: Place, to: Place): Promise<void> {
+  const names = roleNames(to)
+  await renameDatabase(admin, from.database, to.database)
+  for (const [index, name] of roleNames(from).entries()) await renameRole(admin, name, names[index] as string)
+  const { owner, migrator } = rolesOf(to)
+  // A role's setting holds the name of the role that it acts as.
+  if (to.roles === 'separate') await actAs(admin, migrator, to.database, owner)
+}
+
 /** In one transaction: all bear the old names or all the new ones. */
 async function rename({ admin }: TenantOnServer, from: Tenant, to: Tenant): Promise<void> {
-  const names = roleNames(to)
   try {
-    await withTransaction(admin, async () => {
-      await renameDatabase(admin, from.database, to.database)
-      for (const [index, name] of roleNames(from).entries()) await renameRole(admin, name, names[index] as string)
-      const { owner, migrator } = rolesOf(to)
-      // A role's setting holds the name of the role that it acts as.
-      if (to.roles === 'separate') await actAs(admin, migrator, to.database, owner)
-    })
+    await withTransaction(admin, () => renamePlace(admin, from, to))
   } catch (error) {
     if ((error as { sqlstate?: string }).sqlstate !== '55006') throw error
     throw new TenancyError('CONNECTIONS_OPEN', `database "${from.database}" is in use: ${(error as Error).message}`, {

@@ -13,6 +13,7 @@ import { FleetRegistry } from '../registry/fleet-registry.ts'
 import { ensureRegistry } from '../registry/install.ts'
 import { RegistryInventory } from '../registry/inventory.ts'
 import { OperationJournal } from '../registry/operation-journal.ts'
+import { ReadyTenants } from '../registry/ready-tenants.ts'
 import { RefusedTemplates } from '../registry/refused-templates.ts'
 import { RetainedTenants } from '../registry/retained-tenants.ts'
 import { RunLedger } from '../registry/run-ledger.ts'
@@ -75,6 +76,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       seeds: once(() => readSeeds(config.seeds.directory, { mayBeMissing: !config.seeds.explicit })),
       companions: once(() => hashCompanions([config.migrations.directory, config.seeds.directory])),
       refusedTemplates: new RefusedTemplates(connection),
+      ready: new ReadyTenants(connection),
       close: async () => {
         await jobs.close()
         await connections.close()

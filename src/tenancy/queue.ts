@@ -5,6 +5,7 @@ import { type CreateInput, finishTenant, type RunOptions, reserveTenant } from '
 import type { Job, JobFilter, JobPayload } from '../queue/job-queue.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { LazyParts, Parts } from './parts.ts'
+import { keepFilled } from './pool.ts'
 
 export interface WorkOptions {
   /** Jobs at once. Default: 2. */
@@ -66,13 +67,14 @@ export class TenantQueue {
   }
 
   /**
-   * Does the work of the queue until the signal fires. The journal and the locks are those of `tenants.create`: what a
+   * Does the work of the queue, and keeps the stock of ready tenants filled, until the signal fires. The journal and the locks are those of `tenants.create`: what a
    * worker that was killed has begun, another one finishes.
    */
   async work(options: WorkOptions): Promise<void> {
     const parts = await this.parts.get()
     const onEvent = options.onEvent ?? parts.config.onEvent
     const sweeping = this.#sweep(parts, options.signal, onEvent)
+    const filling = keepFilled(parts, { signal: options.signal, onEvent })
     await parts.jobs.work(
       { create: work => attempt(() => create(parts, work, onEvent)) },
       {
@@ -83,6 +85,7 @@ export class TenantQueue {
       },
     )
     await sweeping
+    await filling
   }
 
   /** Between a reservation and its job a process can die; what it left is queued by whoever works. */

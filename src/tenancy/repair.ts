@@ -7,6 +7,7 @@ import { listDatabases, listRoles } from '../postgres/inventory.ts'
 import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import { findLeftovers, type Leftover, removeLeftover, removeTemporaryRegistry } from '../provisioning/leftovers.ts'
 import { tenantLockKey } from '../provisioning/lock.ts'
+import { readyPlace, removeReady } from '../provisioning/ready.ts'
 import { needsRepair, repairTenant } from '../provisioning/repair.ts'
 import { findTemplateRemains, removeTemplateRemains, type TemplateRemains } from '../provisioning/template-remains.ts'
 import { defaultServer } from '../registry/servers.ts'
@@ -90,6 +91,7 @@ async function clearServers(
   const running = (await parts.unfinished.list()).filter(({ status }) => status === 'running')
   for (const server of parts.servers.names) {
     try {
+      removed.push(...(await clearStock(parts, server, { signal, onEvent })))
       const { leftovers, templates, locks } = await searchServer(parts, server, signal)
       for (const lock of locks) held.add(lock)
       for (const leftover of leftovers) removed.push(await remove(parts, leftover, { signal, onEvent }))
@@ -102,6 +104,27 @@ async function clearServers(
   if (registry) removed.push({ server: defaultServer, kind: 'database', name: registry, status: 'removed' })
   if (unreachable.length === 0) await interruptOrphans(parts, running, held)
   return { leftovers: removed, unreachable }
+}
+
+/** Ready tenants whose making or removing was cut off are removed. */
+async function clearStock(
+  parts: Parts,
+  server: string,
+  options: Pick<RepairOptions, 'signal' | 'onEvent'>,
+): Promise<RemovedLeftover[]> {
+  const removed: RemovedLeftover[] = []
+  for (const ready of await parts.ready.list(server)) {
+    if (ready.status === 'ready' || ready.status === 'taken') continue
+    const base = { server, kind: 'database' as const, name: readyPlace(ready).database }
+    try {
+      if (await removeReady(parts, ready, options)) removed.push({ ...base, status: 'removed' })
+    } catch (error) {
+      // Somebody alive is at work on it.
+      if (isTenancyError(error) && error.code === 'TENANT_LOCKED') continue
+      removed.push({ ...base, status: 'failed', error: asTenancyError(error).toJSON() })
+    }
+  }
+  return removed
 }
 
 async function searchServer(

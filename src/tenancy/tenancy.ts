@@ -13,6 +13,7 @@ import { EncryptionKeys } from './keys.ts'
 import { TenantMigrations } from './migrations.ts'
 import { LazyParts } from './parts.ts'
 import { type PgBouncerOptions, type PgBouncerSetup, pgbouncerSetup } from './pgbouncer.ts'
+import { ReadyPool } from './pool.ts'
 import { TenantQueue } from './queue.ts'
 import { type RepairOptions, type RepairResult, repair } from './repair.ts'
 import { TenantSeeds } from './seeds.ts'
@@ -29,6 +30,8 @@ export class Tenancy implements AsyncDisposable {
   readonly keys: EncryptionKeys
   /** Tenants made in the background. */
   readonly queue: TenantQueue
+  /** The stock of ready tenants. */
+  readonly pool: ReadyPool
   readonly connections: Connections
   readonly domains: Domains
   /** The journal: what was done to tenants, by whom, and what came of it. */
@@ -58,6 +61,7 @@ export class Tenancy implements AsyncDisposable {
     this.drift = new TenantDrift(parts)
     this.keys = new EncryptionKeys(parts)
     this.queue = new TenantQueue(parts)
+    this.pool = new ReadyPool(parts)
     this.connections = new Connections(parts)
     this.domains = new Domains(parts)
     this.operations = { list: async filter => (await parts.get()).journal.list(filter) }

@@ -1,0 +1,45 @@
+import { withAdmin } from '../postgres/connect.ts'
+import { databaseSize } from '../postgres/inventory.ts'
+import { lockId } from '../postgres/locks.ts'
+import { removeOldTemplate, sortTemplates } from '../provisioning/old-templates.ts'
+import type { ProvisioningParts } from '../provisioning/parts.ts'
+import { templateLock } from '../provisioning/template.ts'
+import { findTemplateRemains, removeTemplateRemains } from '../provisioning/template-remains.ts'
+import type { Finding } from './finding.ts'
+import type { ServerSnapshot } from './snapshot.ts'
+
+/** What a run that was cut off has left of a template that it was building. */
+export function checkTemplates(parts: ProvisioningParts, server: ServerSnapshot): Finding[] {
+  const found = { databases: [...server.databases.values()], roles: [...server.roles.values()] }
+  return findTemplateRemains(parts, server.server, found)
+    .filter(({ name }) => !server.locks.has(lockId(server.address.database, templateLock(parts.registryId, name))))
+    .map(remains => ({
+      check: 'template',
+      status: 'problem',
+      server: server.server,
+      message: `${[...remains.databases, ...remains.roles].map(name => `"${name}"`).join(', ')}: left of a template that was never finished`,
+      fix: 'tenantctl repair',
+      mend: () => removeTemplateRemains(parts, remains, {}),
+    }))
+}
+
+/** Whole ones that no new tenant is copied from any more. */
+export async function checkOldTemplates(parts: ProvisioningParts, server: ServerSnapshot): Promise<Finding[]> {
+  const templates = await sortTemplates(parts, server.facts, server.databases.values())
+  if (!templates) return []
+  const { current, old } = templates
+  const sizes = await Promise.all(old.map(name => sizeOf(server, name)))
+  return old.map((name, index) => ({
+    check: 'template',
+    status: 'warning',
+    server: server.server,
+    message: `template "${name}"${sizes[index]} is of no use any more: the migrations, seeds, extensions and roles that are configured, the admin and PostgreSQL's version make new tenants be copied from ${current.map(each => `"${each}"`).join(' or ')}`,
+    fix: 'tenantctl doctor --fix',
+    mend: () => removeOldTemplate(parts, server.server, { name, current }, {}),
+  }))
+}
+
+async function sizeOf(server: ServerSnapshot, name: string): Promise<string> {
+  const size = await withAdmin(server.address, {}, client => databaseSize(client, name))
+  return size === null ? '' : ` (${(size / 1024 / 1024).toFixed(1)} MB)`
+}

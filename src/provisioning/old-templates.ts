@@ -1,0 +1,65 @@
+import { TenancyError } from '../errors.ts'
+import { withAdmin } from '../postgres/connect.ts'
+import { dropDatabase, findDatabase } from '../postgres/databases.ts'
+import type { DatabaseEntry } from '../postgres/inventory.ts'
+import { withAdvisoryLock } from '../postgres/locks.ts'
+import { removeRemains } from './build-template.ts'
+import type { RunOptions } from './create.ts'
+import type { ProvisioningParts } from './parts.ts'
+import { type PlanContext, planTemplate, templateLock, templateMarker } from './template.ts'
+
+/** Templates of a server by whether a new tenant would be copied from them. */
+export interface KnownTemplates {
+  /** Names of those that tenants are made from now, with seeds and without, whether they are built or not. */
+  current: string[]
+  /** Names of finished ones that are not among them. */
+  old: string[]
+}
+
+const finished = /^tenantctl_template_[0-9a-f]{24}$/
+
+/**
+ * Sorts the finished templates that a server has of this registry. Undefined where nothing can be said: the files cannot
+ * be read, or there are none, as on a machine that has the registry's address alone.
+ */
+export async function sortTemplates(
+  parts: ProvisioningParts,
+  adminFacts: PlanContext['adminFacts'],
+  databases: Iterable<DatabaseEntry>,
+): Promise<KnownTemplates | undefined> {
+  const { roles } = parts.config
+  const planned = [true, false].map(seed => planTemplate({ parts, adminFacts, seed, tenant: { roles } }))
+  const plans = await Promise.all(planned).catch(() => [])
+  const current = [...new Set(plans.flatMap(plan => plan?.name ?? []))]
+  if (current.length === 0) return undefined
+  const marker = templateMarker(parts.registryId)
+  const old = [...databases]
+    .filter(({ name, marker: found }) => found === marker && finished.test(name) && !current.includes(name))
+    .map(({ name }) => name)
+  return { current, old }
+}
+
+/**
+ * Removes an old template, unless somebody is building it right now (`TENANT_LOCKED`). Who is copying it keeps the server
+ * from dropping it until the copy is there. Its roles stay as long as a copy belongs to them: one that is being made, or
+ * was left half-made. They count as what is left of a template then, which repair removes.
+ */
+export async function removeOldTemplate(
+  parts: ProvisioningParts,
+  server: string,
+  { name, current }: { name: string; current: readonly string[] },
+  { signal }: RunOptions,
+): Promise<void> {
+  const marker = templateMarker(parts.registryId)
+  await withAdmin(parts.servers.admin(server), { signal }, admin => {
+    const onTimeout = () => new TenancyError('TENANT_LOCKED', `template ${name} is being built right now`)
+    const wait = { timeoutMs: 0, signal, onTimeout }
+    return withAdvisoryLock(admin, templateLock(parts.registryId, name), wait, async () => {
+      if ((await findDatabase(admin, name))?.marker === marker) await dropDatabase(admin, name)
+      // Its names are among those of separate roles.
+      await removeRemains(admin, { name, roles: 'separate' }, marker)
+    })
+  })
+  // Nor is it of any interest which of the others were found to be of no use.
+  await parts.refusedTemplates.forgetOthers(server, current)
+}

@@ -1,0 +1,100 @@
+import { notify } from '../events.ts'
+import { withTransaction } from '../postgres/connect.ts'
+import { findDatabase, markDatabase, setAllowConnections } from '../postgres/databases.ts'
+import { findRole, markRole, openRole } from '../postgres/roles.ts'
+import { scramVerifier } from '../postgres/scram.ts'
+import type { ReadyTenant } from '../registry/ready-tenants.ts'
+import { roleNames, rolesOf } from '../registry/roles.ts'
+import { loginsOf } from '../registry/tenant-passwords.ts'
+import { hasAccess, openTenant } from './access.ts'
+import { discardReady, isWhole, readyPlace, removeTaken } from './ready.ts'
+import type { ProvisioningStep, StepContext } from './step.ts'
+import { contentSteps, databaseExists, insideAsTenant, provisioningSteps, roleExists } from './steps.ts'
+import { planTemplate } from './template.ts'
+import { renamePlace } from './tombstone.ts'
+
+/**
+ * The steps of a new tenant: a few, where it can be made of a ready one of the stock, or a run before this one has taken
+ * one for it; all of them otherwise. `fresh`: this run has reserved the tenant, so that none before it took any.
+ */
+export async function stepsOfCreate(
+  context: StepContext,
+  { fresh }: { fresh: boolean },
+): Promise<readonly ProvisioningStep[]> {
+  const { parts, tenant } = context
+  const wanted = parts.config.pool.size > 0 && context.useTemplate
+  if (fresh && !wanted) return provisioningSteps
+  // Files that cannot be used are told by the step that runs them.
+  const plan = wanted ? await planTemplate(context).catch(() => undefined) : undefined
+  const ready = await parts.ready.take(tenant, plan?.name, context.operationId)
+  if (!ready) {
+    if (plan) tell(context, 'none is ready that fits')
+    return provisioningSteps
+  }
+  if (await isUsable(context, ready)) return [takeReady(ready), ...contentSteps, activateTaken]
+  tell(context, `database "${readyPlace(ready).database}" is not as it was put there`)
+  await discardReady(parts, context.admin, ready)
+  return provisioningSteps
+}
+
+function tell({ onEvent, tenant }: StepContext, reason: string): void {
+  notify(onEvent, {
+    event: 'notice',
+    tenant: tenant.slug,
+    message: `not taken from the stock: ${reason}`,
+    verbose: true,
+  })
+}
+
+/** Whole in the stock, or the tenant's already. */
+async function isUsable({ parts, admin, tenant, marker }: StepContext, ready: ReadyTenant): Promise<boolean> {
+  if (await isWhole(parts, admin, ready)) return true
+  return (await findDatabase(admin, tenant.database))?.marker === marker
+}
+
+/** Names, markers and passwords in one transaction: it is a ready tenant that is shut, or the tenant's and open to it. */
+function takeReady(ready: ReadyTenant): ProvisioningStep {
+  return {
+    name: 'takeReady',
+    // Whoever goes on from here has to see that the tenant can log in.
+    isDone: async () => false,
+    async apply(context) {
+      const { admin, tenant, marker } = context
+      context.origin = { template: ready.template, seeds: ready.seeds }
+      const database = await findDatabase(admin, tenant.database)
+      if (database && database.marker !== marker) throw databaseExists(tenant.database, database.owner)
+      if (!database) await handOver(context, ready)
+      // A drop that gave up, or was taken back, has shut it.
+      else if (!(await hasAccess(context, true))) await openTenant(context)
+      await insideAsTenant(context, async () => undefined)
+    },
+    undo: removeTaken,
+  }
+}
+
+async function handOver(context: StepContext, ready: ReadyTenant): Promise<void> {
+  const { parts, admin, adminFacts, tenant, marker } = context
+  for (const name of roleNames(tenant)) if (await findRole(admin, name)) throw roleExists(name)
+  const logins = await Promise.all(
+    loginsOf(tenant).map(async login => {
+      const { password } = await parts.registry.credentials(tenant, login)
+      return { name: rolesOf(tenant)[login], verifier: await scramVerifier(password) }
+    }),
+  )
+  const { connectionLimit } = parts.config.database
+  await withTransaction(admin, async () => {
+    await renamePlace(admin, readyPlace(ready), tenant)
+    await markDatabase(admin, tenant.database, marker)
+    for (const name of roleNames(tenant)) await markRole(admin, name, marker)
+    for (const login of logins) await openRole(admin, adminFacts, { ...login, connectionLimit })
+    await setAllowConnections(admin, tenant.database, true)
+  })
+}
+
+/** The stock does not know of it any more. */
+const activateTaken: ProvisioningStep = {
+  name: 'activate',
+  isDone: async () => false,
+  apply: ({ parts, tenant, operationId }) => parts.ready.settle(tenant.id, operationId),
+  undo: ({ parts, tenant }) => parts.registry.beginDrop(tenant.id),
+}
