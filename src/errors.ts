@@ -42,6 +42,7 @@ export const errorCodes = [
   'MIGRATION_CHANGED', // a migration file changed after it was applied
   'MIGRATION_OUT_OF_ORDER', // the target is not ahead (migrate) or not behind (rollback)
   'MIGRATION_MISSING', // the database has a migration that the folder lacks
+  'MIGRATIONS_DIFFER', // a worker has other migration files than the one who queued a rollout; told of the job, which waits
   'MIGRATIONS_LOCKED', // knex_migrations_lock is set by another program, or by one that was killed
   'REGISTRY_TOO_NEW', // the registry was migrated by a newer tenantctl
   'POOLER_IN_PATH', // a transaction-mode pooler stands where a direct connection is needed

@@ -88,6 +88,8 @@ test('the types that it exports', () => {
       "PoolOptions",
       "PoolStatus",
       "PurgeOptions",
+      "QueuedMigrateOptions",
+      "QueuedRun",
       "RemovedLeftover",
       "RepairOptions",
       "RepairResult",

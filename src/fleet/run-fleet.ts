@@ -13,6 +13,8 @@ export interface FleetRunOptions extends RolloutOptions {
   signal?: AbortSignal | undefined
   /** Begins no further tenant; those at work end as they end. */
   drain?: AbortSignal | undefined
+  /** Leaves the run as it stands, for somebody else to take up: `runFleet` rejects with the signal's reason. */
+  abandon?: AbortSignal | undefined
   onEvent?: Listener | undefined
 }
 
@@ -26,6 +28,8 @@ export interface Visit {
   canary: boolean
   /** Kept over the attempts, and part of the outcome should the work fail: what was applied stays applied. */
   notes: TaskNotes
+  /** False once no further tenant may be begun: for work that waits for somebody to begin it. */
+  wanted(): boolean
 }
 
 export interface FleetRun<T> {
@@ -38,8 +42,8 @@ export interface FleetRun<T> {
   serverOf?: ((item: T) => string) | undefined
   /** Outcomes of tenants that need no visit. */
   settled?: readonly TenantOutcome[] | undefined
-  /** What becomes of one tenant; throwing makes it `failed`. */
-  work(item: T, visit: Visit): Promise<Omit<TenantOutcome, 'tenant' | 'durationMs'>>
+  /** What becomes of one tenant; throwing makes it `failed`. Undefined for one that was not begun after all. */
+  work(item: T, visit: Visit): Promise<Omit<TenantOutcome, 'tenant'> | undefined>
   classify(error: unknown): ErrorClass
   /** Whether what failed has worked for another tenant, so that an error cannot be everyone's. */
   hasWorked?: ((error: ErrorReport) => boolean) | undefined
@@ -57,7 +61,7 @@ export interface FleetRun<T> {
 export async function runFleet<T>(run: FleetRun<T>): Promise<FleetResult> {
   const startedAt = performance.now()
   const rollout = planRollout(run.items.length, run.options)
-  const outcomes = await new FleetRunner(run, rollout).run()
+  const outcomes = await unlessAbandoned(new FleetRunner(run, rollout).run(), run.options.abandon)
   const tenants = [...(run.settled ?? []), ...outcomes.tenants]
   if (run.settled && run.settled.length > 0) tenants.sort((a, b) => (a.tenant < b.tenant ? -1 : 1))
   const counts = { up_to_date: 0, failed: 0, skipped: 0 }
@@ -193,13 +197,18 @@ class FleetRunner<T> {
   }
 
   #mayStart(): boolean {
-    return !this.#watch.stopped && !this.#held && this.#stopped === undefined && this.#failed <= this.#mayFail
+    return this.#mayGoOn() && !this.#held
+  }
+
+  #mayGoOn(): boolean {
+    return !this.#watch.stopped && this.#stopped === undefined && this.#failed <= this.#mayFail
   }
 
   async #visit(lane: Lane<T>, task: Task<T>): Promise<void> {
     const { fleet: run } = this
     const { outcome, thrown } = await this.#attempt(task)
     lane.running -= 1
+    if (!outcome) return
     const errorClass = thrown && run.classify(thrown)
     if (thrown?.sqlstate === '53300') this.#tellLimit(lane, lane.limit.refused())
     else this.#tellLimit(lane, lane.limit.finished(lane.waiting > 0))
@@ -234,7 +243,7 @@ class FleetRunner<T> {
     if (this.#held && hasWorked(this.#held.report)) this.#held = undefined
   }
 
-  async #attempt(task: Task<T>): Promise<{ outcome: TenantOutcome; thrown?: TenancyError }> {
+  async #attempt(task: Task<T>): Promise<{ outcome?: TenantOutcome; thrown?: TenancyError }> {
     const { fleet: run } = this
     const tenant = run.slugOf(task.item)
     const startedAt = performance.now()
@@ -243,9 +252,11 @@ class FleetRunner<T> {
     const durationMs = () => Math.round(performance.now() - startedAt)
     notify(run.options.onEvent, { event: 'tenant_started', tenant, ...(attempt > 1 ? { attempt } : {}) })
     const visit = this.#watch.begin()
+    const wanted = () => this.#mayGoOn()
     try {
-      const outcome = await run.work(task.item, { signal: visit.signal, attempt, canary, notes })
-      return { outcome: { tenant, ...outcome, ...again, durationMs: durationMs() } }
+      const outcome = await run.work(task.item, { signal: visit.signal, attempt, canary, notes, wanted })
+      if (outcome === undefined) return {}
+      return { outcome: { tenant, ...outcome, ...again, durationMs: outcome.durationMs ?? durationMs() } }
     } catch (error) {
       const thrown = (visit.error(error) ?? asTenancyError(error)).with({ tenant })
       const report = thrown.toJSON()
@@ -257,6 +268,16 @@ class FleetRunner<T> {
       visit.end()
     }
   }
+}
+
+async function unlessAbandoned<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return await work
+  return await new Promise<T>((resolve, reject) => {
+    const abandon = () => reject(signal.reason)
+    signal.addEventListener('abort', abandon, { once: true })
+    if (signal.aborted) abandon()
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abandon))
+  })
 }
 
 function reasonOf({ report, tenant }: { report: ErrorReport; tenant: string }): string {

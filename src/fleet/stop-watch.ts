@@ -23,6 +23,7 @@ export class StopWatch {
   constructor(private readonly options: FleetRunOptions) {
     options.signal?.addEventListener('abort', this.#cancel)
     options.drain?.addEventListener('abort', this.#stop)
+    options.abandon?.addEventListener('abort', this.#stop)
     if (options.runTimeoutMs) {
       this.#timer = setTimeout(() => {
         this.#late = true
@@ -32,7 +33,8 @@ export class StopWatch {
   }
 
   get stopped(): boolean {
-    return this.#late || this.options.signal?.aborted === true || this.options.drain?.aborted === true
+    const { signal, drain, abandon } = this.options
+    return this.#late || [signal, drain, abandon].some(each => each?.aborted)
   }
 
   /** Why tenants were left out, when it was for one of these. */
@@ -87,6 +89,7 @@ export class StopWatch {
     clearTimeout(this.#timer)
     this.options.signal?.removeEventListener('abort', this.#cancel)
     this.options.drain?.removeEventListener('abort', this.#stop)
+    this.options.abandon?.removeEventListener('abort', this.#stop)
   }
 
   readonly #stop = (): void => this.onStop?.()

@@ -1,71 +1,49 @@
 import type PgBoss from 'pg-boss'
 import { TenancyError } from '../errors.ts'
+import { Batch } from '../registry/batch.ts'
 import type { RegistryConnection } from '../registry/connection.ts'
+import { type Job, type JobFilter, type JobKind, type JobPayload, type JobRow, jobKinds, toJob } from './job.ts'
+import { type JobHandlers, Worker, type WorkerOptions } from './worker.ts'
 
 /** Of the queue's tables, beside those of the registry. */
 const schema = 'tenantctl_jobs'
 
-export const jobKinds = ['create'] as const
-export type JobKind = (typeof jobKinds)[number]
-
-export type JobState = 'created' | 'retry' | 'active' | 'completed' | 'cancelled' | 'failed'
-
-/** A piece of work in the background, on one tenant. */
-export interface Job {
-  id: string
-  kind: JobKind
-  /** Slug. */
-  tenant: string
-  state: JobState
-  /** How often it was tried again. */
-  retries: number
-  createdAt: string
-  startedAt: string | null
-  finishedAt: string | null
-  /** Why the last attempt failed. */
-  error: { code: string; message: string } | null
+/** A worker's death is seen by its lock; pg-boss allows no more, and looks at no lock. */
+const expireInSeconds = 23 * 3600
+const retries: Record<JobKind, { retryLimit: number; retryDelay: number; retryBackoff: boolean }> = {
+  create: { retryLimit: 5, retryDelay: 2, retryBackoff: true },
+  // These fail when their worker dies; what becomes of a tenant is a result.
+  migrate: { retryLimit: 5, retryDelay: 1, retryBackoff: false },
+  'migrate-tenant': { retryLimit: 3, retryDelay: 0, retryBackoff: false },
 }
-
-export interface JobPayload {
-  tenantId: string
-  tenant: string
-  options: object
-}
-
-export interface JobFilter {
-  state?: JobState | undefined
-  tenant?: string | undefined
-  limit?: number | undefined
-}
-
-/** Of a job that was given to a worker: after this time without an end it is given to another one. */
-const expireInSeconds = 15 * 60
-const retries = { retryLimit: 5, retryDelay: 2, retryBackoff: true }
-const pollingIntervalSeconds = 0.5
 /** Where copies of jobs go whose attempts are used up, for whoever wants to be told of them. */
 const deadLetter = 'dead-letter'
+/** Parts of others are not shown one by one, unless somebody asks for a tenant. */
+const wholes: JobKind[] = ['create', 'migrate']
 
 /** A queue in the registry's own database, by pg-boss. Opened on first use. */
 export class JobQueue {
   #boss: Promise<PgBoss> | undefined
   #supervised = false
+  readonly #inserts: Batch<{ id: string; name: JobKind; data: JobPayload }>
 
-  constructor(private readonly registry: RegistryConnection) {}
+  constructor(private readonly registry: RegistryConnection) {
+    this.#inserts = new Batch(async jobs => {
+      await (await this.#open()).insert([...jobs])
+    })
+  }
 
   /** Returns the job's id. */
-  async send(kind: JobKind, payload: JobPayload, options: { retry?: boolean } = {}): Promise<string> {
+  async send(kind: JobKind, payload: JobPayload): Promise<string> {
     const boss = await this.#open()
-    const id = await boss.send(kind, payload, {
-      expireInSeconds,
-      ...(options.retry === false ? { retryLimit: 0 } : retries),
-    })
+    const id = await boss.send(kind, payload, { expireInSeconds, ...retries[kind] })
     if (id === null) throw new TenancyError('QUERY_FAILED', `the job "${kind}" was not taken by the queue`)
     return id
   }
 
-  /** Cancels what has not been begun. */
-  async cancel(kind: JobKind, ids: string[]): Promise<void> {
-    if (ids.length > 0) await (await this.#open()).cancel(kind, ids)
+  /** The same for many, each under an id of its own: one that is there already stays as it is. */
+  async put(kind: JobKind, id: string, payload: JobPayload): Promise<void> {
+    await this.#inserts.add({ id, name: kind, data: payload })
   }
 
   /** Gives a job its attempts anew. */
@@ -73,49 +51,76 @@ export class JobQueue {
     await (await this.#open()).retry(kind, id)
   }
 
+  /** Cancels those of these jobs that nobody is at. */
+  async withdraw(kind: JobKind, ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return
+    await this.#open()
+    await this.registry.query(
+      'cancelling jobs',
+      `UPDATE ${schema}.job SET state = 'cancelled', completed_on = pg_catalog.now()
+        WHERE name = $1 AND id = ANY($2::uuid[]) AND state < 'active'`,
+      [kind, ids],
+    )
+  }
+
+  /** The same, and asks the workers of the others to end them; these decide how. */
+  async stop(kind: JobKind, ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return
+    await this.#open()
+    await this.registry.query(
+      'stopping jobs',
+      `UPDATE ${schema}.job SET data = data || '{"stop": true}'
+        WHERE name = $1 AND id = ANY($2::uuid[]) AND state < 'completed'`,
+      [kind, ids],
+    )
+    await this.withdraw(kind, ids)
+  }
+
   /** Runs jobs until the signal fires, then waits for those that have been begun. */
-  async work(
-    handlers: Record<JobKind, (payload: JobPayload, job: { id: string }) => Promise<object>>,
-    options: { concurrency: number; signal: AbortSignal; onReady?: () => void; onError(error: Error): void },
-  ): Promise<void> {
+  async work(handlers: JobHandlers, options: WorkerOptions): Promise<void> {
     const boss = await this.#open(true)
     boss.on('error', options.onError)
     try {
-      for (const kind of jobKinds) {
-        for (let worker = 0; worker < options.concurrency; worker += 1) {
-          await boss.work<JobPayload>(kind, { pollingIntervalSeconds, batchSize: 1 }, async ([job]) => {
-            if (job) return handlers[kind](job.data, job)
-            return undefined
-          })
-        }
-      }
-      options.onReady?.()
-      await fired(options.signal)
+      await new Worker(this.registry, boss, schema, handlers, options).run()
     } finally {
-      await boss.stop({ graceful: true, wait: true, close: false, timeout: expireInSeconds * 1000 })
+      await boss.stop({ graceful: false, wait: true, close: false })
       boss.off('error', options.onError)
       this.#boss = undefined
+      this.#supervised = false
     }
   }
 
+  /** Newest first. */
   async list(filter: JobFilter = {}): Promise<Job[]> {
     await this.#open()
+    const kinds = filter.tenant === undefined ? wholes : jobKinds
     const rows = await this.registry.query<JobRow>(
       'listing jobs',
       `${selectJobs} WHERE name = ANY($1::text[]) AND ($2::text IS NULL OR state::text = $2)
           AND ($3::text IS NULL OR data->>'tenant' = $3 OR data->>'tenantId' = $3)
         ORDER BY created_on DESC LIMIT $4`,
-      [[...jobKinds], filter.state ?? null, filter.tenant ?? null, filter.limit ?? 50],
+      [kinds, filter.state ?? null, filter.tenant ?? null, filter.limit ?? 50],
     )
     return rows.map(toJob)
   }
 
   /** The jobs of these ids, with what their handlers returned. */
-  async results(ids: readonly string[]): Promise<Map<string, Job & { output: unknown }>> {
+  async results(ids: readonly string[], kinds: readonly JobKind[] = jobKinds): Promise<Map<string, JobResult>> {
     if (ids.length === 0) return new Map()
     await this.#open()
-    const rows = await this.registry.query<JobRow>('looking up jobs', `${selectJobs} WHERE id = ANY($1::uuid[])`, [ids])
-    return new Map(rows.map(row => [row.id, { ...toJob(row), output: row.output }]))
+    const rows = await this.registry.query<JobRow>(
+      'looking up jobs',
+      `${selectJobs} WHERE name = ANY($1::text[]) AND id = ANY($2::uuid[])`,
+      [kinds, ids],
+    )
+    return new Map(rows.map(row => [row.id, toResult(row)]))
+  }
+
+  /** All jobs of one rollout but the one that leads it. */
+  async ofRun(run: string): Promise<JobResult[]> {
+    await this.#open()
+    const text = `${selectJobs} WHERE name = 'migrate-tenant' AND data->>'run' = $1`
+    return (await this.registry.query<JobRow>('looking up the jobs of a run', text, [run])).map(toResult)
   }
 
   /** Ids of tenants that a job of this kind will still come to. */
@@ -169,46 +174,31 @@ export class JobQueue {
     })
     boss.on('error', () => undefined)
     await boss.start()
-    await boss.createQueue(deadLetter)
-    for (const kind of jobKinds) await boss.createQueue(kind, { name: kind, expireInSeconds, ...retries, deadLetter })
+    const known = new Set((await boss.getQueues()).map(({ name }) => name))
+    if (![deadLetter, ...jobKinds].every(name => known.has(name))) await this.#createQueues(boss)
     return boss
   }
+
+  /** Each is a partition of its own: two processes that create them at once would deadlock. */
+  async #createQueues(boss: PgBoss): Promise<void> {
+    const held = await this.registry.hold('creating the queues', () => undefined)
+    try {
+      await held.query(`SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended('tenantctl queues', 0))`)
+      await boss.createQueue(deadLetter)
+      for (const kind of jobKinds) {
+        await boss.createQueue(kind, { name: kind, expireInSeconds, ...retries[kind], deadLetter })
+      }
+    } finally {
+      held.release()
+    }
+  }
+}
+
+export type JobResult = Job & { payload: JobPayload; output: unknown }
+
+function toResult(row: JobRow): JobResult {
+  return { ...toJob(row), payload: row.data, output: row.output }
 }
 
 const selectJobs = `SELECT id, name, data, state::text AS state, retry_count, created_on, started_on, completed_on, output
   FROM ${schema}.job`
-
-interface JobRow {
-  id: string
-  name: JobKind
-  data: JobPayload
-  state: JobState
-  retry_count: number
-  created_on: Date
-  started_on: Date | null
-  completed_on: Date | null
-  output: { code?: string; message?: string } | null
-}
-
-function toJob(row: JobRow): Job {
-  const failed = row.state === 'failed' || row.state === 'retry'
-  const { code = 'INTERNAL', message = 'the worker ended before the job did' } = row.output ?? {}
-  return {
-    id: row.id,
-    kind: row.name,
-    tenant: row.data.tenant,
-    state: row.state,
-    retries: row.retry_count,
-    createdAt: row.created_on.toISOString(),
-    startedAt: row.started_on?.toISOString() ?? null,
-    finishedAt: row.completed_on?.toISOString() ?? null,
-    error: failed ? { code, message } : null,
-  }
-}
-
-function fired(signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
-}

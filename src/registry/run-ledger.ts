@@ -1,22 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { TenancyError } from '../errors.ts'
+import { type ErrorReport, TenancyError } from '../errors.ts'
 import type { FleetCommand } from '../events.ts'
-import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
 import { nearest } from '../nearest.ts'
 import type { ErrorClass } from '../postgres/sqlstate.ts'
-import { Batch } from './batch.ts'
-import type { HeldConnection, RegistryConnection } from './connection.ts'
+import type { RegistryConnection } from './connection.ts'
+import { isAlive, lockKeyOf, OpenRun } from './open-run.ts'
 import { actor } from './operation-journal.ts'
 import type { Run, RunDetails, RunFilter, RunStatus, RunTenant } from './run.ts'
-
-/** The advisory lock that the process of a run holds as long as it lives; the argument is SQL for the run's id. */
-const lockKeyOf = (id: string) => `pg_catalog.hashtextextended('tenantctl run ' || ${id}, 0)`
-const isAlive = (id: string) => `EXISTS (
-  SELECT FROM pg_catalog.pg_locks l
-   WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-     AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-     AND ((l.classid::bigint << 32) | l.objid::bigint) = ${lockKeyOf(id)})`
 
 export interface NewRun {
   command: FleetCommand
@@ -37,7 +27,7 @@ export class RunLedger {
     await open.lock(
       `WITH dead AS (
          UPDATE tenantctl.runs r SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
-          WHERE r.status = 'running' AND NOT ${isAlive('r.id')})
+          WHERE r.status = 'running' AND r.job_id IS NULL AND NOT ${isAlive('r.id')})
        INSERT INTO tenantctl.runs (id, command, parameters, actor, pid, total, up_to_date)
        SELECT $1, $2, $3, $4, $5, $6, $7 FROM pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1')})`,
       [id, run.command, JSON.stringify(run.parameters), actor(), process.pid, run.total, run.upToDate],
@@ -55,6 +45,79 @@ export class RunLedger {
       [id, run.command, JSON.stringify(run.parameters), actor(), process.pid, run.total, run.upToDate],
     )
     return id
+  }
+
+  /** Writes down a run that workers are to do, under the id that its job will have. */
+  async queue(run: NewRun, jobId: string): Promise<string> {
+    const id = newRunId()
+    await this.registry.query(
+      'recording the run',
+      `INSERT INTO tenantctl.runs (id, command, parameters, actor, pid, total, up_to_date, status, job_id)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8)`,
+      [id, run.command, JSON.stringify(run.parameters), actor(), process.pid, run.total, run.upToDate, jobId],
+    )
+    return id
+  }
+
+  /** Takes up a queued run; undefined when it is at its end, or somebody leads it already. */
+  async lead(id: string): Promise<OpenRun | undefined> {
+    const open = new OpenRun(this.registry, id)
+    const taken = await open.lock<{ id: string }>(
+      `UPDATE tenantctl.runs SET status = 'running'
+        WHERE id = $1 AND finished_at IS NULL AND (SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1')}))
+        RETURNING id`,
+      [id],
+    )
+    if (taken.length > 0) return open
+    await open.abandon()
+    return undefined
+  }
+
+  /** Ends a queued run that nobody leads and nobody will; tenants that it did not come to count as skipped. */
+  async giveUp(id: string): Promise<void> {
+    await this.registry.query(
+      'recording the end of the run',
+      `UPDATE tenantctl.runs r
+          SET status = 'interrupted', stopped = 'interrupted', finished_at = pg_catalog.clock_timestamp(),
+              succeeded = c.succeeded, failed = c.failed, skipped = r.total - r.up_to_date - c.succeeded - c.failed
+         FROM (SELECT count(*) FILTER (WHERE status NOT IN ('failed', 'skipped')) AS succeeded,
+                      count(*) FILTER (WHERE status = 'failed') AS failed
+                 FROM tenantctl.run_tenants WHERE run_id = $1) c
+        WHERE r.id = $1 AND r.finished_at IS NULL AND NOT ${isAlive('$1')}`,
+      [id],
+    )
+  }
+
+  /** Outcomes that were written after a moment, oldest first: null is the beginning. */
+  async news(id: string, after: string | null): Promise<RunNews[]> {
+    return this.registry.query<RunNews>(
+      'reading a run',
+      `SELECT tenant_slug AS tenant, status, duration_ms AS "durationMs", error, finished_at::text AS at
+         FROM tenantctl.run_tenants
+        WHERE run_id = $1 AND ($2::timestamptz IS NULL OR finished_at > $2::timestamptz) ORDER BY finished_at`,
+      [id, after],
+    )
+  }
+
+  /** Queued runs that have not ended, oldest first. */
+  async queued(): Promise<{ id: string; jobId: string; startedAt: string }[]> {
+    const rows = await this.registry.query<{ id: string; job_id: string; started_at: Date }>(
+      'listing queued runs',
+      'SELECT id, job_id, started_at FROM tenantctl.runs WHERE job_id IS NOT NULL AND finished_at IS NULL ORDER BY id',
+    )
+    return rows.map(row => ({ id: row.id, jobId: row.job_id, startedAt: row.started_at.toISOString() }))
+  }
+
+  /** What a run of this tenant was about to do the first time; undefined when it had not begun. */
+  async begun(run: string, tenantId: string): Promise<{ from: string | null; migrations: string[] } | undefined> {
+    const rows = await this.registry.query<{ from: string | null; migrations: string[] }>(
+      'looking up what a run has begun',
+      `SELECT parameters->>'from' AS "from",
+              ARRAY(SELECT pg_catalog.jsonb_array_elements_text(parameters->'migrations')) AS migrations
+         FROM tenantctl.operations WHERE run_id = $1 AND tenant_uuid = $2 ORDER BY started_at LIMIT 1`,
+      [run, tenantId],
+    )
+    return rows[0]
   }
 
   /** Newest first. */
@@ -138,6 +201,14 @@ export class RunLedger {
   }
 }
 
+export interface RunNews {
+  tenant: string
+  status: string
+  durationMs: number
+  error: ErrorReport | null
+  at: string
+}
+
 export interface RunChange {
   tenant: string
   tenantId: string
@@ -145,124 +216,10 @@ export interface RunChange {
   names: string[]
 }
 
-/** A run that this process is at. */
-export class OpenRun {
-  readonly #rows: Batch<Recorded>
-  #held: HeldConnection | undefined
-  #closed = false
-  #failure: unknown
-
-  constructor(
-    private readonly registry: RegistryConnection,
-    readonly id: string,
-  ) {
-    this.#rows = new Batch(rows => this.#write(rows))
-  }
-
-  /** Takes the lock that tells the living from the dead, with a statement that does so. */
-  async lock(text: string, values: unknown[]): Promise<void> {
-    let locked = false
-    const held = await this.registry.hold('beginning the run', () => {
-      if (locked) void this.#relock()
-    })
-    try {
-      await held.query(text, values)
-    } catch (error) {
-      held.release()
-      throw error
-    }
-    locked = true
-    // The run may have ended while its lock was being taken anew.
-    if (this.#closed) held.release()
-    else this.#held = held
-  }
-
-  /** Does not wait for the row to be written: `finish` does. */
-  record(tenantId: string | undefined, outcome: TenantOutcome, errorClass: ErrorClass | undefined): void {
-    this.#rows.add({ tenantId: tenantId ?? null, outcome, errorClass: errorClass ?? null }).catch(error => {
-      this.#failure ??= error
-    })
-  }
-
-  async finish(result: FleetResult, interrupted: boolean): Promise<void> {
-    await this.#rows.flush()
-    this.#closed = true
-    try {
-      const status = interrupted ? 'interrupted' : result.failed > 0 || result.stopped ? 'failed' : 'succeeded'
-      await this.registry.query(
-        'recording the end of the run',
-        `UPDATE tenantctl.runs SET status = $2, total = $3, up_to_date = $4, succeeded = $5, failed = $6, skipped = $7,
-                stopped = $8, finished_at = pg_catalog.clock_timestamp() WHERE id = $1`,
-        [
-          ...[this.id, status, result.total, result.upToDate, result.succeeded, result.failed, result.skipped],
-          result.stopped ?? null,
-        ],
-      )
-    } finally {
-      this.#held?.release()
-    }
-    if (this.#failure) throw this.#failure
-  }
-
-  /** For a run that ends by an error of its own. */
-  async abandon(): Promise<void> {
-    this.#closed = true
-    await this.#rows.flush()
-    this.#held?.release()
-  }
-
-  async #write(rows: readonly Recorded[]): Promise<void> {
-    await this.registry.query(
-      'recording what became of tenants',
-      `INSERT INTO tenantctl.run_tenants (run_id, tenant_slug, tenant_uuid, status, attempts, from_version, to_version,
-         applied, duration_ms, error, error_class)
-       SELECT $1, r.tenant, r."tenantId", r.status, r.attempts, r."from", r."to",
-              ARRAY(SELECT pg_catalog.jsonb_array_elements_text(r.applied)), r."durationMs", r.error, r."errorClass"
-         FROM pg_catalog.jsonb_to_recordset($2::jsonb) AS r(tenant text, "tenantId" uuid, status text, attempts smallint,
-              "from" text, "to" text, applied jsonb, "durationMs" int, error jsonb, "errorClass" text)
-       ON CONFLICT (run_id, tenant_slug) DO NOTHING`,
-      [
-        this.id,
-        JSON.stringify(
-          rows.map(({ tenantId, outcome, errorClass }) => ({
-            ...{ attempts: 1, applied: [], durationMs: 0, ...outcome, pending: undefined },
-            ...{ tenantId, errorClass },
-          })),
-        ),
-      ],
-    )
-  }
-
-  /** The session went, perhaps with a restart of the server, but the run goes on: it must not count as dead for long. */
-  async #relock(): Promise<void> {
-    this.#held = undefined
-    while (!this.#closed) {
-      try {
-        await this.lock(`SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1')})`, [this.id])
-        if (this.#closed) return
-        // Somebody may have marked it as interrupted meanwhile.
-        await this.registry.query(
-          'recording that the run goes on',
-          `UPDATE tenantctl.runs SET status = 'running', finished_at = NULL WHERE id = $1 AND status = 'interrupted'`,
-          [this.id],
-        )
-        return
-      } catch {
-        await sleep(1_000, undefined, { ref: false })
-      }
-    }
-  }
-}
-
-interface Recorded {
-  tenantId: string | null
-  outcome: TenantOutcome
-  errorClass: ErrorClass | null
-}
-
 const selectRuns = `SELECT r.id, r.command, r.parameters, r.actor, r.pid, r.total, r.up_to_date, r.succeeded, r.failed,
-    r.skipped, r.stopped, r.started_at, r.finished_at,
-    CASE WHEN r.status = 'running' AND NOT ${isAlive('r.id')} THEN 'interrupted' ELSE r.status END AS status
+    r.skipped, r.stopped, r.started_at, r.finished_at, r.job_id,
+    CASE WHEN r.status <> 'running' OR ${isAlive('r.id')} THEN r.status
+         WHEN r.job_id IS NULL THEN 'interrupted' ELSE 'queued' END AS status
   FROM tenantctl.runs r`
 
 /** Milliseconds in base 36 sort as text until the year 2059. */
@@ -286,13 +243,14 @@ interface RunRow {
   stopped: string | null
   started_at: Date
   finished_at: Date | null
+  job_id: string | null
 }
 
 function toRun(row: RunRow): Run {
   const { id, command, status, parameters, actor, pid, total, succeeded, failed, skipped, stopped } = row
   return {
     ...{ id, command, status, parameters, actor, pid, total, succeeded },
-    ...{ upToDate: row.up_to_date, failed, skipped, stopped },
+    ...{ upToDate: row.up_to_date, failed, skipped, stopped, jobId: row.job_id },
     startedAt: row.started_at.toISOString(),
     finishedAt: row.finished_at?.toISOString() ?? null,
   }

@@ -3,8 +3,11 @@ import type { FleetCommand } from '../events.ts'
 import type { TenantOutcome } from '../fleet/result.ts'
 import type { ErrorClass } from '../postgres/sqlstate.ts'
 
-/** `interrupted`: somebody stopped it, or its process died. */
-export type RunStatus = 'running' | 'succeeded' | 'failed' | 'interrupted'
+/**
+ * `queued`: waits for a worker to lead it, at first or after the death of the one that did. `interrupted`: somebody
+ * stopped it, or its process died.
+ */
+export type RunStatus = 'queued' | 'running' | 'succeeded' | 'failed' | 'interrupted'
 
 /** One recorded fleet command. */
 export interface Run {
@@ -23,6 +26,9 @@ export interface Run {
   skipped: number
   /** Why tenants were left out; null when none was. */
   stopped: string | null
+  /** Of the job by which workers do it; null for a run of one process. */
+  jobId: string | null
+  /** When it was begun, or queued. */
   startedAt: string
   finishedAt: string | null
 }

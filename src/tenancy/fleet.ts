@@ -9,6 +9,7 @@ import { type Client, withAdmin, withClient } from '../postgres/connect.ts'
 import { spareConnections } from '../postgres/server.ts'
 import { classOf } from '../postgres/sqlstate.ts'
 import type { LoadedTenant, Visited } from '../registry/fleet-registry.ts'
+import type { OpenRun } from '../registry/open-run.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import { defaultServer } from '../registry/servers.ts'
 import { inactiveCodes, type Tenant } from '../registry/tenant.ts'
@@ -36,9 +37,13 @@ export interface TenantVisit extends Visit {
   run: string | undefined
 }
 
-export type Work<T> = (item: T, visit: TenantVisit) => Promise<Omit<TenantOutcome, 'tenant' | 'durationMs'>>
+export type Work<T> = (item: T, visit: TenantVisit) => Promise<Omit<TenantOutcome, 'tenant'> | undefined>
 
 export interface FleetDetails {
+  /** A run that is open already. */
+  run?: OpenRun
+  /** Leaves the run as it stands, for somebody else to take up. */
+  abandon?: AbortSignal
   /** For the ledger: what decides what is done. Never a secret. */
   parameters?: object
   /** Whether the ledger is told at all. Default: true, but for commands that change nothing. */
@@ -68,10 +73,10 @@ export async function runOverTenants<T extends { slug?: string | undefined; id?:
 ): Promise<FleetResult> {
   const { settled = [], parameters = {} } = details
   const total = items.length + settled.length
-  const fleet = fleetOptions(parts, options)
+  const fleet = { ...fleetOptions(parts, options), abandon: details.abandon }
   const recorded = total > 0 && (details.recorded ?? !unrecorded.includes(command))
   const entry = { command, parameters, total, upToDate: settled.length }
-  const open = recorded && items.length > 0 ? await parts.ledger.begin(entry) : undefined
+  const open = details.run ?? (recorded && items.length > 0 ? await parts.ledger.begin(entry) : undefined)
   const run = open?.id ?? (recorded ? await parts.ledger.note(entry) : undefined)
   const capacity = async (server: string) => {
     const free = (await spare(parts, server)) - spared

@@ -69,7 +69,7 @@ export class TenantMigrations {
   async run(selection: Selection | null, options: MigrateOptions = {}): Promise<FleetResult> {
     const parts = await this.parts.get()
     const migrations = await parts.migrations()
-    const wanted = await this.#wanted(parts, selection, options)
+    const wanted = await wantedOf(parts, selection, options)
     if (wanted.to !== undefined) findMigration(migrations, wanted.to)
     if (options.strict) await refuseDangerous(parts)
     const hashes = options.verify ? [] : hashesFrom(migrations, wanted.to)
@@ -175,31 +175,32 @@ export class TenantMigrations {
   async summary(selection: Selection): Promise<FleetSummary> {
     return summarize(await this.parts.get(), selection)
   }
-
-  async #wanted(parts: Parts, selection: Selection | null, options: MigrateOptions): Promise<Wanted> {
-    const { to, plan, resume } = options
-    if (resume !== undefined) {
-      const recorded = await selectionOf(parts, resume, 'migrate')
-      const target = to ?? recorded.to
-      return {
-        ...recorded,
-        to: target,
-        parameters: { selection: recorded.selection, to: target, resumes: recorded.run },
-      }
-    }
-    if (plan) {
-      const tenants = plan.tenants.map(tenant => tenant.id)
-      return { selection: { tenants }, to: plan.to ?? undefined, parameters: { plan: plan.createdAt, to: plan.to } }
-    }
-    if (selection === null) throw new TenancyError('USAGE', 'migrate needs a selection of tenants')
-    return { selection, to, parameters: { selection, to } }
-  }
 }
 
-interface Wanted {
+export interface Wanted {
   selection: Selection
   to: string | undefined
   parameters: object
+}
+
+/** What is asked for, and how the ledger tells it: the selection given, or that of a plan or of a recorded run. */
+export async function wantedOf(parts: Parts, selection: Selection | null, options: MigrateOptions): Promise<Wanted> {
+  const { to, plan, resume } = options
+  if (resume !== undefined) {
+    const recorded = await selectionOf(parts, resume, 'migrate')
+    const target = to ?? recorded.to
+    return {
+      ...recorded,
+      to: target,
+      parameters: { selection: recorded.selection, to: target, resumes: recorded.run },
+    }
+  }
+  if (plan) {
+    const tenants = plan.tenants.map(tenant => tenant.id)
+    return { selection: { tenants }, to: plan.to ?? undefined, parameters: { plan: plan.createdAt, to: plan.to } }
+  }
+  if (selection === null) throw new TenancyError('USAGE', 'migrate needs a selection of tenants')
+  return { selection, to, parameters: { selection, to } }
 }
 
 /** Reads the tenant of each visit, and leaves out those that are gone or not active. */
@@ -234,7 +235,7 @@ function upToDate(tenant: LoadedTenant): Outcome {
 }
 
 /** Hashes of the states in which a tenant lacks nothing up to and including `to`. */
-function hashesFrom(migrations: readonly Migration[], to: string | undefined): string[] {
+export function hashesFrom(migrations: readonly Migration[], to: string | undefined): string[] {
   const names = migrations.map(migration => migration.name)
   const least = to === undefined ? names.length : names.indexOf(findMigration(migrations, to).name) + 1
   return Array.from({ length: names.length - least + 1 }, (_, more) => versionOf(names.slice(0, least + more)).hash)
@@ -255,7 +256,7 @@ function onEventOf(parts: Parts, options: FleetOptions): FleetOptions['onEvent']
   return options.onEvent ?? parts.config.onEvent
 }
 
-function readLimits(parts: Parts, options: Pick<MigrateOptions, 'lockTimeout' | 'statementTimeout'>) {
+export function readLimits(parts: Parts, options: Pick<MigrateOptions, 'lockTimeout' | 'statementTimeout'>) {
   const { lockTimeoutMs, statementTimeoutMs } = parts.config.migrations
   return {
     lockTimeoutMs: readDuration('lockTimeout', options.lockTimeout) ?? lockTimeoutMs,
@@ -269,7 +270,7 @@ async function newMigrations(parts: Parts): Promise<Migration[]> {
   return (await parts.migrations()).filter(({ name }) => !known.has(name))
 }
 
-async function refuseDangerous(parts: Parts): Promise<void> {
+export async function refuseDangerous(parts: Parts): Promise<void> {
   const findings = await lintMigrations(await newMigrations(parts))
   const [first] = findings
   if (!first) return

@@ -1,26 +1,41 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asTenancyError, type ErrorCode, TenancyError, throwIfAborted } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
+import type { FleetResult } from '../fleet/result.ts'
+import type { Selection } from '../fleet/selection.ts'
 import { type CreateInput, finishTenant, type RunOptions, reserveTenant } from '../provisioning/create.ts'
-import type { Job, JobFilter, JobPayload } from '../queue/job-queue.ts'
+import type { Job, JobFilter, JobPayload } from '../queue/job.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { LazyParts, Parts } from './parts.ts'
 import { keepFilled } from './pool.ts'
+import { giveUpRun, leadMigration, type QueuedMigrateOptions, queueMigration } from './queued-migration.ts'
+import { cancelRun, followRun } from './queued-run.ts'
+import { QueuedVisits } from './visit-queued.ts'
 
 export interface WorkOptions {
-  /** Jobs at once. Default: 2. */
+  /** Jobs at once: tenants that are made or migrated. Default: 2. */
   concurrency?: number | undefined
-  /** Takes no further job, and waits for those that have been begun. */
+  /** Takes no further job, and waits for those that have been begun; a rollout that it leads goes to another worker. */
   signal: AbortSignal
   onEvent?: Listener | undefined
 }
 
+/** A rollout that workers will do. */
+export interface QueuedRun {
+  /** Id in the ledger, for `runs.get` and `queue.result`. */
+  run: string
+  jobId: string
+  /** Tenants of the selection, and how many of them need nothing by what the registry knows. */
+  total: number
+  upToDate: number
+}
+
 const pollMs = 250
 const sweepMs = 30_000
-/** A reservation that is younger may still be about to get its job. */
+/** A reservation that is younger may still be about to get its job, and so may a run. */
 const sweepAfterMs = 60_000
 
-/** Tenants made in the background: any number of workers, on any number of machines, share one queue. */
+/** Work in the background: any number of workers, on any number of machines, share one queue. */
 export class TenantQueue {
   constructor(private readonly parts: LazyParts) {}
 
@@ -35,24 +50,53 @@ export class TenantQueue {
     return { tenant, jobId }
   }
 
+  /**
+   * Spreads a rollout over the workers and returns at once: with the promises of `migrations.run`, and the same result
+   * from `result`. Workers that have other migration files leave it alone. Throws what `migrations.run` throws before
+   * its first tenant. The selection is left out with `resume`.
+   */
+  async migrate(selection: Selection | null, options: QueuedMigrateOptions = {}): Promise<QueuedRun> {
+    return queueMigration(await this.parts.get(), selection, options)
+  }
+
+  /**
+   * Waits for the end of a rollout, by its id in the ledger, and returns what `migrations.run` would have. Ending the
+   * wait (`ABORTED`) leaves the rollout alone. Throws `RUN_NOT_FOUND`, `RUN_UNSUITABLE` for a run that was not queued,
+   * and the error of one that could not go.
+   */
+  async result(run: string, options: RunOptions = {}): Promise<FleetResult> {
+    const parts = await this.parts.get()
+    return followRun(parts, run, { ...options, onEvent: options.onEvent ?? parts.config.onEvent })
+  }
+
+  /**
+   * Ends a rollout: no further tenant is begun, those that workers are at finish. Returns when that is asked for. Throws
+   * `RUN_NOT_FOUND`, and `RUN_UNSUITABLE` for a run that was not queued or has ended.
+   */
+  async cancel(run: string): Promise<void> {
+    await cancelRun(await this.parts.get(), run)
+  }
+
   /** Waits for a job's end. Throws the error of its last attempt, or `ABORTED` when the wait is ended. */
   async wait(jobId: string, options: { signal?: AbortSignal | undefined } = {}): Promise<Job> {
     const parts = await this.parts.get()
     for (;;) {
       throwIfAborted(options.signal)
-      const job = (await parts.jobs.results([jobId])).get(jobId)
-      if (!job) throw new TenancyError('JOB_NOT_FOUND', `there is no job ${jobId}`, { hint: 'tenantctl jobs' })
+      const found = (await parts.jobs.results([jobId])).get(jobId)
+      if (!found) throw new TenancyError('JOB_NOT_FOUND', `there is no job ${jobId}`, { hint: 'tenantctl jobs' })
+      const { payload: _, output: __, ...job } = found
       if (job.state === 'completed') return job
       if (job.state === 'failed' || job.state === 'cancelled') {
         const { code = 'ABORTED', message = 'the job was cancelled' } = job.error ?? {}
-        const hint = `tenantctl create ${job.tenant} finishes it, tenantctl jobs --retry ${jobId} queues it anew`
-        throw new TenancyError(code as ErrorCode, message, { tenant: job.tenant, hint })
+        const first = job.tenant === null ? '' : `tenantctl create ${job.tenant} finishes it, `
+        const hint = `${first}tenantctl jobs --retry ${jobId} queues it anew`
+        throw new TenancyError(code as ErrorCode, message, { tenant: job.tenant ?? undefined, hint })
       }
       await sleep(pollMs)
     }
   }
 
-  /** Newest first, 50 unless `limit` says otherwise. */
+  /** Newest first, 50 unless `limit` says otherwise; parts of a rollout only for a tenant. */
   async jobs(filter: JobFilter = {}): Promise<Job[]> {
     return (await this.parts.get()).jobs.list(filter)
   }
@@ -60,23 +104,29 @@ export class TenantQueue {
   /** Queues a job anew whose attempts are used up. Throws `JOB_NOT_FOUND`. */
   async retry(jobId: string): Promise<Job> {
     const parts = await this.parts.get()
-    const job = (await parts.jobs.results([jobId])).get(jobId)
-    if (!job) throw new TenancyError('JOB_NOT_FOUND', `there is no job ${jobId}`, { hint: 'tenantctl jobs' })
+    const found = (await parts.jobs.results([jobId])).get(jobId)
+    if (!found) throw new TenancyError('JOB_NOT_FOUND', `there is no job ${jobId}`, { hint: 'tenantctl jobs' })
+    const { payload: _, output: __, ...job } = found
     await parts.jobs.retry(job.kind, jobId)
     return { ...job, state: 'retry' }
   }
 
   /**
-   * Does the work of the queue, and keeps the stock of ready tenants filled, until the signal fires. The journal and the locks are those of `tenants.create`: what a
-   * worker that was killed has begun, another one finishes.
+   * Does the work of the queue, and keeps the stock of ready tenants filled, until the signal fires. The journal and the
+   * locks are those of `tenants.create` and `migrations.run`: what a worker that was killed has begun, another finishes.
    */
   async work(options: WorkOptions): Promise<void> {
     const parts = await this.parts.get()
     const onEvent = options.onEvent ?? parts.config.onEvent
+    const visits = new QueuedVisits(parts, onEvent)
     const sweeping = this.#sweep(parts, options.signal, onEvent)
     const filling = keepFilled(parts, { signal: options.signal, onEvent })
     await parts.jobs.work(
-      { create: work => attempt(() => create(parts, work, onEvent)) },
+      {
+        create: work => create(parts, work, onEvent),
+        migrate: (work, job) => leadMigration(parts, work, job, { ending: options.signal, onEvent }),
+        'migrate-tenant': (work, job) => visits.visit(work, job),
+      },
       {
         concurrency: options.concurrency ?? 2,
         signal: options.signal,
@@ -92,13 +142,8 @@ export class TenantQueue {
   async #sweep(parts: Parts, signal: AbortSignal, onEvent: Listener | undefined): Promise<void> {
     while (!signal.aborted) {
       try {
-        const waiting = await parts.jobs.waitingTenants('create')
-        const old = Date.now() - sweepAfterMs
-        for (const tenant of await parts.registry.list({ status: 'provisioning' })) {
-          if (waiting.has(tenant.id) || Date.parse(tenant.createdAt) > old) continue
-          notify(onEvent, { event: 'notice', tenant: tenant.slug, message: 'was reserved without a job, queued now' })
-          await parts.jobs.send('create', payload(tenant, { seed: true }))
-        }
+        await queueReserved(parts, onEvent)
+        await endLostRuns(parts)
       } catch (error) {
         notify(onEvent, { event: 'notice', message: asTenancyError(error).message })
       }
@@ -112,19 +157,34 @@ function payload(tenant: Tenant, options: object): JobPayload {
 }
 
 async function create(parts: Parts, work: JobPayload, onEvent: Listener | undefined): Promise<object> {
-  const tenant = await parts.registry.find(work.tenantId)
+  const tenant = await parts.registry.find(work.tenantId as string)
   if (!tenant) return { status: 'gone' }
   if (tenant.status === 'active') return { status: 'up_to_date' }
   await finishTenant(parts, tenant, { seed: (work.options as { seed?: boolean }).seed ?? true }, { onEvent })
   return { status: 'created' }
 }
 
-/** The queue stores what is thrown: code and message are enough, and hold no row values. */
-async function attempt(work: () => Promise<object>): Promise<object> {
-  try {
-    return await work()
-  } catch (error) {
-    const { code, message } = asTenancyError(error)
-    throw Object.assign(new Error(message), { code, stack: undefined })
+async function queueReserved(parts: Parts, onEvent: Listener | undefined): Promise<void> {
+  const waiting = await parts.jobs.waitingTenants('create')
+  const old = Date.now() - sweepAfterMs
+  for (const tenant of await parts.registry.list({ status: 'provisioning' })) {
+    if (waiting.has(tenant.id) || Date.parse(tenant.createdAt) > old) continue
+    notify(onEvent, { event: 'notice', tenant: tenant.slug, message: 'was reserved without a job, queued now' })
+    await parts.jobs.send('create', payload(tenant, { seed: true }))
+  }
+}
+
+/** Runs whose job has failed for good, or was never queued. */
+async function endLostRuns(parts: Parts): Promise<void> {
+  const runs = await parts.ledger.queued()
+  const jobs = await parts.jobs.results(
+    runs.map(({ jobId }) => jobId),
+    ['migrate'],
+  )
+  const old = Date.now() - sweepAfterMs
+  for (const { id, jobId, startedAt } of runs) {
+    const state = jobs.get(jobId)?.state
+    const lost = state === undefined ? Date.parse(startedAt) < old : state === 'failed' || state === 'cancelled'
+    if (lost) await giveUpRun(parts, id)
   }
 }

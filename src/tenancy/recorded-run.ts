@@ -14,7 +14,7 @@ export async function selectionOf(
 ): Promise<{ run: string; selection: Selection; to: string | undefined }> {
   const run = await parts.ledger.get(id)
   if (run.command !== command) throw unsuitable(run, `it was "${run.command}", not "${command}"`)
-  if (run.status === 'running') throw unsuitable(run, 'it is still running')
+  refuseUnended(run)
   const { selection, to } = run.parameters as { selection?: Selection; to?: string | null }
   if (!selection) throw unsuitable(run, 'it followed a plan; give that plan again')
   return { run: run.id, selection, to: to ?? undefined }
@@ -35,7 +35,7 @@ export async function changesOf(parts: Parts, id: string, within: Selection | nu
   const run = await parts.ledger.get(id)
   if (run.command !== 'migrate')
     throw unsuitable(run, `only what "migrate" did can be undone, and it was "${run.command}"`)
-  if (run.status === 'running') throw unsuitable(run, 'it is still running')
+  refuseUnended(run)
   const only = within && new Set((await surveyTenants(parts, within)).items.map(item => item.id))
   const changes = (await parts.ledger.changes(run.id)).filter(({ tenantId }) => only?.has(tenantId) ?? true)
   const order = (await parts.migrations()).map(migration => migration.name)
@@ -55,6 +55,11 @@ export async function changesOf(parts: Parts, id: string, within: Selection | nu
     selection: { tenants: changes.map(({ tenantId }) => tenantId) },
     names: new Map(changes.map(({ tenantId, names }) => [tenantId, names])),
   }
+}
+
+function refuseUnended(run: Run): void {
+  if (run.status === 'running') throw unsuitable(run, 'it is still running')
+  if (run.status === 'queued') throw unsuitable(run, 'it waits for a worker')
 }
 
 function unsuitable(run: Run, why: string): TenancyError {

@@ -75,6 +75,29 @@ test('the command line queues, works and waits', async () => {
   expect((await worker.done).exitCode).toBe(0)
 })
 
+describe('a worker that is killed', () => {
+  const own = useNamespace()
+
+  test('leaves its job to another one, which goes on where the journal says', async () => {
+    await own.writeMigrations({ '001_t.sql': 'SELECT pg_sleep(1);\nCREATE TABLE t (a int)' })
+    const asking = own.track(createTenancy(own.config()))
+    const { tenant, jobId } = await asking.queue.create({ name: 'Acme' })
+    const killed = startBin(['worker', '-o', 'ndjson', '-c', own.writeConfig()], { cwd: own.directory })
+    await killed.waitFor(/"migration_started"/)
+    killed.kill('SIGKILL')
+    expect((await asking.queue.jobs())[0]).toMatchObject({ state: 'active' })
+
+    const stopping = new AbortController()
+    const worker = own.track(createTenancy(own.config()))
+    const worked = worker.queue.work({ signal: stopping.signal })
+    expect(await asking.queue.wait(jobId)).toMatchObject({ state: 'completed', retries: 1 })
+    expect((await asking.tenants.get(tenant.id)).status).toBe('active')
+    stopping.abort()
+    await worked
+    await Promise.all([asking.close(), worker.close()])
+  }, 30_000)
+})
+
 describe('a job that fails', () => {
   const own = useNamespace()
 

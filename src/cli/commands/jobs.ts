@@ -34,13 +34,16 @@ export default defineCommand<Input, Job[]>({
     const rows = jobs.map(job => [
       job.id,
       job.kind,
-      style.bold(clean(job.tenant)),
+      style.bold(clean(job.tenant ?? job.run ?? '')),
       job.state,
       String(job.retries),
       formatTime(job.createdAt),
       clean(job.error?.message ?? ''),
     ])
-    return await table(['JOB', 'KIND', 'TENANT', 'STATE', 'RETRIES', 'QUEUED', 'ERROR'], rows, style)
+    return await table(['JOB', 'KIND', 'TENANT OR RUN', 'STATE', 'RETRIES', 'QUEUED', 'ERROR'], rows, style)
   },
-  hint: jobs => (jobs.length === 0 ? 'no jobs; `tenantctl create <name> --queue` makes one' : undefined),
+  hint: jobs =>
+    jobs.length === 0
+      ? 'no jobs; `tenantctl create <name> --queue` makes one, `tenantctl migrate --all --queue` too'
+      : undefined,
 })

@@ -1,6 +1,7 @@
 import type { FleetResult } from '../../fleet/result.ts'
-import type { PendingPlan, PlanFile } from '../../index.ts'
+import type { PendingPlan, PlanFile, QueuedRun } from '../../index.ts'
 import { defineCommand, examples } from '../command.ts'
+import type { CliContext } from '../context.ts'
 import { CliError } from '../errors.ts'
 import { fleetExitCode } from '../exit-codes.ts'
 import {
@@ -15,6 +16,7 @@ import {
   toSelection,
 } from '../options.ts'
 import { fleetText } from '../output/fleet.ts'
+import { plural } from '../output/format.ts'
 import { groupPlans, type PlanGroup, planText } from '../output/plan.ts'
 
 interface Input {
@@ -23,6 +25,8 @@ interface Input {
   resume?: string
   rollout: RolloutInput & { to?: string; verify?: boolean; strict?: boolean; allowChanged?: boolean }
   dryRun: boolean
+  queue: boolean
+  wait: boolean
 }
 
 interface DryRun {
@@ -33,7 +37,12 @@ interface DryRun {
   tenants: PendingPlan[]
 }
 
-type Result = FleetResult | DryRun
+interface Queued extends QueuedRun {
+  command: 'migrate'
+  queued: true
+}
+
+type Result = FleetResult | DryRun | Queued
 
 export default defineCommand<Input, Result>({
   configure(command) {
@@ -42,6 +51,8 @@ export default defineCommand<Input, Result>({
       .option('--dry-run', 'print what would run, and change nothing')
       .option('--plan <file>', 'do what `tenantctl plan` wrote down, and refuse when anything has changed since')
       .option('--resume <run>', 'take up a run that was interrupted: its tenants and its target')
+      .option('--queue', 'leave the work to `tenantctl worker` and return at once')
+      .option('--wait', 'with --queue: return when the workers are done')
     rolloutOptions(command)
       .option('--verify', 'ask every database, not only the registry, what has been applied')
       .option('--strict', 'refuse files that are dangerous on live tables; see `tenantctl lint`')
@@ -53,24 +64,30 @@ export default defineCommand<Input, Result>({
       'tenantctl migrate --label plan=pro --dry-run',
       'tenantctl migrate --failed-of last',
       'tenantctl migrate --plan plan.json',
+      'tenantctl migrate --all --queue --wait',
     ])
   },
   read(command) {
-    const { to, dryRun, verify, strict, allowChanged, plan, resume } = command.opts()
+    const { to, dryRun, verify, strict, allowChanged, plan, resume, queue, wait } = command.opts()
     const rollout: Input['rollout'] = readRollout(command)
     if (to !== undefined) rollout.to = to
     if (verify) rollout.verify = true
     if (strict) rollout.strict = true
     if (allowChanged) rollout.allowChanged = true
+    const alone = [dryRun && '--dry-run', plan && '--plan'].find(Boolean)
+    if (queue && alone) throw new CliError('USAGE', `--queue leaves the work to others; it goes without ${alone}`)
+    if (wait && !queue) throw new CliError('USAGE', '--wait is for --queue')
+    const queued = { queue: Boolean(queue), wait: Boolean(wait) }
     const given = readOptionalSelection(command)
     const own = plan ?? resume
-    if (own === undefined) return { selection: readSelection(command), rollout, dryRun: Boolean(dryRun) }
+    if (own === undefined) return { selection: readSelection(command), rollout, dryRun: Boolean(dryRun), ...queued }
     const clash = [given && 'a selection', plan && resume && '--resume', dryRun && '--dry-run', plan && to && '--to']
     const first = clash.find(Boolean)
     if (first) throw new CliError('USAGE', `--${plan ? 'plan' : 'resume'} has its tenants; it goes without ${first}`)
-    return { selection: undefined, rollout, dryRun: false, ...(plan ? { planFile: plan } : { resume }) }
+    return { selection: undefined, rollout, dryRun: false, ...queued, ...(plan ? { planFile: plan } : { resume }) }
   },
   async run(input, context) {
+    if (input.queue) return await enqueue(input, context)
     const { migrations } = await context.tenancy()
     const { resume, planFile } = input
     if (planFile !== undefined) {
@@ -85,9 +102,28 @@ export default defineCommand<Input, Result>({
     const tenants = await migrations.plan(selection, options)
     return { command: 'migrate', dryRun: true, total: tenants.length, groups: groupPlans(tenants), tenants }
   },
-  text: (result, style) => ('dryRun' in result ? planText(result.tenants, style) : fleetText(result, style)),
-  exitCode: result => ('dryRun' in result ? 0 : fleetExitCode(result)),
+  async text(result, style) {
+    if ('dryRun' in result) return await planText(result.tenants, style)
+    if (!('queued' in result)) return await fleetText(result, style)
+    const current = result.upToDate > 0 ? `, ${result.upToDate} up to date` : ''
+    return `${style.good('✓')} Queued run ${style.bold(result.run)}: ${plural(result.total, 'tenant')}${current}`
+  },
+  hint(result, _input, { flags }) {
+    const embedded = flags.embedded ? ' --embedded' : ''
+    if (!('queued' in result)) return undefined
+    return `workers do it: \`tenantctl worker${embedded}\`; \`tenantctl runs wait ${result.run}${embedded}\` waits for its end`
+  },
+  exitCode: result => ('dryRun' in result || 'queued' in result ? 0 : fleetExitCode(result)),
 })
+
+async function enqueue(input: Input, context: CliContext): Promise<Result> {
+  const { queue } = await context.tenancy()
+  const selection = input.selection ? await toSelection(input.selection, context.io) : null
+  const { resume } = input
+  const queued = await queue.migrate(selection, { ...input.rollout, ...(resume === undefined ? {} : { resume }) })
+  if (!input.wait) return { command: 'migrate', queued: true, ...queued }
+  return await queue.result(queued.run, context.runOptions)
+}
 
 function readPlan(text: string, file: string): PlanFile {
   try {

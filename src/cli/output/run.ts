@@ -69,7 +69,7 @@ function tenantRow(tenant: RunTenant, style: Style): string[] {
 
 function statusText(status: Run['status'], style: Style): string {
   if (status === 'succeeded') return style.good(status)
-  return status === 'running' ? style.accent(status) : style.bad(status)
+  return status === 'running' || status === 'queued' ? style.accent(status) : style.bad(status)
 }
 
 function tookText(run: Run): string {
