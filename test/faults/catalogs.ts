@@ -32,7 +32,30 @@ export async function catalogs(
   { server = 'default', superUrl = namespace.superUrl }: { server?: string; superUrl?: string } = {},
 ): Promise<{ actual: Catalogs; expected: Catalogs }> {
   const rows = (await registryRows(namespace)).filter(row => row.server === server)
-  return { actual: await read(namespace, superUrl), expected: expectedOf(rows) }
+  const stock = (await stockRows(namespace)).filter(row => row.server === server)
+  return { actual: withoutTemplates(await read(namespace, superUrl)), expected: expectedOf([...rows, ...stock]) }
+}
+
+/** Ready tenants, as tenants that are shut; one that is being made, taken or removed is half-made. */
+function stockRows(namespace: Namespace): Promise<Row[]> {
+  return sql<Row>(
+    registryOf(namespace),
+    `SELECT r.id AS registry, t.uuid AS id, '' AS slug, t.status, s.name AS server, n.name AS database, n.name AS username, t.roles,
+            false AS retained
+       FROM tenantctl.ready_tenants t JOIN tenantctl.servers s ON s.id = t.server_id CROSS JOIN tenantctl.registry r,
+            LATERAL (SELECT 'tenantctl_ready_' || replace(t.uuid::text, '-', '') AS name) n`,
+  )
+}
+
+/** Whole ones: their last step gives the database its name. What is left of others is seen. */
+function withoutTemplates({ databases, roles, settings }: Catalogs): Catalogs {
+  const isWhole = (name: string) => {
+    const template = /^tenantctl_template_[0-9a-f]{24}/.exec(name)?.[0]
+    return template !== undefined && /^tenantctl [0-9a-f-]{36} template, closed$/.test(databases[template] ?? '')
+  }
+  const others = (table: Record<string, string>) =>
+    Object.fromEntries(Object.entries(table).filter(([name, is]) => !(isWhole(name) && !is.endsWith(', login'))))
+  return { databases: others(databases), roles: others(roles), settings }
 }
 
 /** Every row there is, of tenants and of tombstones. */

@@ -4,6 +4,7 @@ import { expect } from 'vitest'
 import { isTenancyError, type Tenancy, type TenancyConfig } from '../../src/index.ts'
 import { sql, tryLogin } from '../support/client.ts'
 import type { Namespace } from '../support/namespace.ts'
+import { registryOf } from './catalogs.ts'
 import { type Command, single } from './sweep.ts'
 
 /** What an ending that came to nothing, or had come to its end before, makes of the command when it is run again. */
@@ -188,8 +189,38 @@ export function commandsOf(namespace: Namespace) {
     args: slug => ['protect', slug],
     verify: expectUsable,
   }
+  const stocked: TenancyConfig = { roles: 'separate', template: true, pool: { size: 1 } }
+  const taken: Command = {
+    ...created,
+    name: 'take',
+    config: stocked,
+    async ready(tenancy, slug) {
+      await remove(tenancy, slug)
+      await tenancy.pool.fill()
+    },
+  }
+  const filled: Command = {
+    name: 'fill',
+    config: stocked,
+    // One that has become stale in the meantime is removed, and another one made.
+    async ready(tenancy) {
+      await tenancy.pool.fill()
+      await sql(registryOf(namespace), "UPDATE tenantctl.ready_tenants SET template = 'an_older_one'")
+    },
+    run: tenancy => tenancy.pool.fill(),
+    args: () => ['pool', 'fill'],
+    again: tenancy => tenancy.pool.fill(),
+    async verify(tenancy) {
+      const [status] = await tenancy.pool.status()
+      expect(status?.unfinished).toBe(0)
+      // Also one that is whole, and whose filling died before it could say so, is gone.
+      expect((await tenancy.pool.fill())[0]).toMatchObject({ ready: 1, stale: 0 })
+    },
+  }
   return {
     ...{
+      take: taken,
+      fill: filled,
       create: created,
       drop: dropped,
       retain: retained,
