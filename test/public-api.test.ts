@@ -62,6 +62,7 @@ test('the types that it exports', () => {
       "FleetResult",
       "FleetSummary",
       "Hooks",
+      "InputProblem",
       "Job",
       "JobFilter",
       "JobKind",
@@ -205,6 +206,7 @@ test('what a tenancy can do', () => {
         "run",
       ],
       "tenants": [
+        "checkInputs",
         "connectionInfo",
         "create",
         "createMany",

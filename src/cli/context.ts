@@ -55,13 +55,22 @@ export function createContext(parts: {
     settings: once(async () => (await library()).effectiveSettings(sources())),
     tenancy: once(async () => {
       const { createTenancy } = await library()
-      opened = createTenancy((await config()).config)
+      const { config: resolved } = await config()
+      // What happens before there is a command to tell it: the embedded server starts, the registry is made.
+      opened = createTenancy({ ...resolved, onEvent: tellBoth(reporter, resolved.onEvent) })
       return opened
     }),
     leaveSignalsToChild: signals.leaveToChild,
     close: async () => {
       await opened?.close()
     },
+  }
+}
+
+function tellBoth(reporter: Reporter, configured: Listener | undefined): Listener {
+  return event => {
+    reporter.event(event)
+    configured?.(event)
   }
 }
 

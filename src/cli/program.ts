@@ -177,6 +177,7 @@ function toUsageError(error: CommanderError, command: Command): CliError {
   const see = `see \`${pathOf(command)} --help\``
   // A group without its command: commander meant to print the help, which is no error message.
   if (error.code === 'commander.help') {
+    if (!command.parent) return new CliError('USAGE', 'no command was given', { hint: see })
     const names = command.commands.map(nested => nested.name()).join(', ')
     return new CliError('USAGE', `\`${pathOf(command)}\` needs one of its commands`, { hint: `${names}; ${see}` })
   }

@@ -1,39 +1,55 @@
-import type { CreateInput } from '../index.ts'
+import type { CreateInput, InputProblem } from '../index.ts'
 import type { Labels } from '../registry/tenant.ts'
 import { CliError } from './errors.ts'
+import { plural } from './output/format.ts'
 
 type Row = Pick<CreateInput, 'name' | 'slug' | 'database' | 'server' | 'labels'>
 
+interface Problem {
+  line: number
+  text: string
+}
+
+/** What a file holds: rows that can be read, each with its line, and why the others cannot. */
+export interface TenantRows {
+  source: string
+  rows: { line: number; row: Row }[]
+  problems: Problem[]
+  ndjson: boolean
+}
+
 const plainColumns = ['name', 'slug', 'database', 'server'] as const
 
-/**
- * Reads `create --file`: CSV with a header, or ndjson. Every bad row is reported by its line in one error, before
- * anything is made. Names themselves are the library's to judge; here only what a file can get wrong.
- */
-export async function parseTenantRows(text: string, source: string): Promise<Row[]> {
+/** Reads `create --file`: CSV with a header, or ndjson. Names are the library's to judge; see `refuseBadRows`. */
+export async function parseTenantRows(text: string, source: string): Promise<TenantRows> {
   const content = text.replace(/^\uFEFF/, '')
-  const problems: string[] = []
-  const parsed = content.trimStart().startsWith('{')
-    ? parseNdjson(content, problems)
-    : await parseCsv(content, problems)
+  const problems: Problem[] = []
+  const ndjson = content.trimStart().startsWith('{')
+  const parsed = ndjson ? parseNdjson(content, problems) : await parseCsv(content, problems)
+  const rows = parsed.flatMap(({ line, value }) => {
+    const row = toRow(value, problem => problems.push({ line, text: problem }))
+    return row ? [{ line, row }] : []
+  })
+  if (problems.length + rows.length === 0) throw new CliError('INPUT_INVALID', `${source} holds no tenants`)
+  return { source, rows, problems, ndjson }
+}
 
-  const rows: Row[] = []
-  const lineOfSlug = new Map<string, number>()
-  for (const { line, value } of parsed) {
-    const row = toRow(value, problem => problems.push(`line ${line}: ${problem}`))
-    if (!row) continue
-    const earlier = row.slug === undefined ? undefined : lineOfSlug.get(row.slug)
-    if (earlier !== undefined) problems.push(`line ${line}: slug "${row.slug}" is on line ${earlier} too`)
-    else if (row.slug !== undefined) lineOfSlug.set(row.slug, line)
-    rows.push(row)
-  }
-  if (problems.length > 0) {
-    throw new CliError('INPUT_INVALID', [`${source} cannot be used`, ...problems].join('\n'), {
-      hint: 'nothing was made; CSV needs a header with name, and may have slug, database, server, label.<key>',
-    })
-  }
-  if (rows.length === 0) throw new CliError('INPUT_INVALID', `${source} holds no tenants`)
-  return rows
+/** Every bad row by its line in one error, before anything is made; `refused` is what the library found in the rows. */
+export function refuseBadRows({ source, rows, problems, ndjson }: TenantRows, refused: readonly InputProblem[]): void {
+  const lineOf = (index: number): number => rows[index]?.line ?? 0
+  const judged = refused.map(({ index, message, duplicateOf }) => ({
+    line: lineOf(index),
+    text: duplicateOf === undefined ? message : `${message} (line ${lineOf(duplicateOf)})`,
+  }))
+  const all = [...problems, ...judged].sort((a, b) => a.line - b.line)
+  if (all.length === 0) return
+  const lines = all.map(({ line, text }) => (line === 0 ? text : `line ${line}: ${text}`))
+  const expected = ndjson
+    ? 'a row is an object with name, and may have slug, database, server, labels'
+    : 'CSV needs a header with name, and may have slug, database, server, label.<key>'
+  throw new CliError('INPUT_INVALID', [`${source} cannot be used`, ...lines].join('\n'), {
+    hint: `nothing was made; ${expected}`,
+  })
 }
 
 interface Numbered {
@@ -41,7 +57,7 @@ interface Numbered {
   value: Record<string, unknown>
 }
 
-function parseNdjson(text: string, problems: string[]): Numbered[] {
+function parseNdjson(text: string, problems: Problem[]): Numbered[] {
   return text.split(/\r?\n/).flatMap((content, index) => {
     if (content.trim() === '') return []
     const line = index + 1
@@ -50,15 +66,15 @@ function parseNdjson(text: string, problems: string[]): Numbered[] {
       if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
         return [{ line, value: value as Record<string, unknown> }]
       }
-      problems.push(`line ${line}: expected an object`)
+      problems.push({ line, text: 'expected an object' })
     } catch (error) {
-      problems.push(`line ${line}: not JSON (${(error as Error).message})`)
+      problems.push({ line, text: `not JSON (${(error as Error).message})` })
     }
     return []
   })
 }
 
-async function parseCsv(text: string, problems: string[]): Promise<Numbered[]> {
+async function parseCsv(text: string, problems: Problem[]): Promise<Numbered[]> {
   const { parse } = await import('csv-parse/sync')
   const records: string[][] = []
   const lines: number[] = []
@@ -75,22 +91,22 @@ async function parseCsv(text: string, problems: string[]): Promise<Numbered[]> {
     })
   } catch (error) {
     // Quotes that do not close: what follows cannot be told apart, so the first problem is the only one.
-    problems.push((error as Error).message)
+    problems.push({ line: 0, text: (error as Error).message })
     return []
   }
   const header = records.shift() ?? []
   lines.shift()
-  if (header.length > 0 && !header.includes('name')) problems.push('line 1: the header has no column "name"')
+  if (header.length > 0 && !header.includes('name')) problems.push({ line: 1, text: 'the header has no column "name"' })
   for (const column of header) {
-    if (!isColumn(column)) problems.push(`line 1: unknown column "${column}"`)
+    if (!isColumn(column)) problems.push({ line: 1, text: `unknown column "${column}"` })
     else if (header.indexOf(column) !== header.lastIndexOf(column))
-      problems.push(`line 1: column "${column}" is there twice`)
+      problems.push({ line: 1, text: `column "${column}" is there twice` })
   }
   if (problems.length > 0) return []
   return records.flatMap((record, index) => {
     const line = lines[index] ?? 0
     if (record.length === header.length) return [{ line, value: fromColumns(header, record) }]
-    problems.push(`line ${line}: ${record.length} values for ${header.length} columns`)
+    problems.push({ line, text: `${plural(record.length, 'value')} for ${plural(header.length, 'column')}` })
     return []
   })
 }

@@ -1,6 +1,6 @@
 import { asTenancyError, type ErrorReport } from '../errors.ts'
 import { databaseLockKey } from '../migrations/migrate.ts'
-import { hostAndPort, type ServerAddress } from '../postgres/address.ts'
+import type { ServerAddress } from '../postgres/address.ts'
 import { connect, withAdmin } from '../postgres/connect.ts'
 import { publicMayCreate } from '../postgres/harden.ts'
 import {
@@ -90,7 +90,7 @@ async function readServer(
   signal: AbortSignal | undefined,
 ): Promise<ServerSnapshot> {
   const address = parts.servers.admin(server)
-  const doing = `connecting to server "${server}" at ${hostAndPort(address)} as ${address.user}`
+  const doing = `connecting to server "${server}" as ${address.user}`
   return withAdmin(address, { signal, doing }, async client => {
     const facts = await serverFacts(client)
     const pooler = await poolerMode(client, () => connect(address, { doing }))

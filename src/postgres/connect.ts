@@ -14,7 +14,7 @@ export interface ConnectOptions {
   settings?: Record<string, string | number>
   /** On abort, the running statement is cancelled. */
   signal?: AbortSignal | undefined
-  /** What the connection is for, as in "logging in as tenant acme"; opens the message of an error. */
+  /** What the connection is for, as in "logging in as tenant acme"; opens the message of an error, before the address. */
   doing?: string
 }
 
@@ -53,7 +53,7 @@ export function withAdmin<T>(
 
 /** Opens a connection that the caller must close; `withClient` is the usual way. */
 export async function connect(address: ServerAddress, options: ConnectOptions = {}): Promise<Client> {
-  const doing = options.doing ?? `connecting to ${hostAndPort(address)} as ${address.user}`
+  const doing = `${options.doing ?? `connecting as ${address.user}`} at ${hostAndPort(address)}`
   const { nextPassword, ...current } = address
   if (nextPassword) {
     return connect(current, options).catch(error => {

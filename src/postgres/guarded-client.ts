@@ -1,12 +1,17 @@
 import pg from 'pg'
 import { TenancyError } from '../errors.ts'
+import { hostAndPort } from './address.ts'
 import { isVerified } from './tls.ts'
 
 /** What pg keeps to itself. */
 interface Internals {
   password: unknown
   saslSession: unknown
-  connection: { on(event: string, listener: () => void): void; emit(event: 'error', error: Error): void }
+  connection: {
+    stream: { destroy(): void }
+    on(event: string, listener: () => void): void
+    emit(event: 'error', error: Error): void
+  }
 }
 
 /**
@@ -20,10 +25,11 @@ export class GuardedClient extends pg.Client {
     const trusted = isVerified(config.ssl) || (config.host ?? '').startsWith('/')
     const internals = this as unknown as Internals
     const { connection } = internals
+    const server = `the server at ${hostAndPort(this)}`
     // Before pg's own listeners, which are added when it connects: they ask for the password, and get this error.
     const refuse = (what: string, hint: string) => () => {
       internals.password = () => {
-        throw new TenancyError('AUTHENTICATION_FAILED', `the server asks for the password ${what}: refused`, { hint })
+        throw new TenancyError('AUTHENTICATION_FAILED', `${server} asks for the password ${what}: refused`, { hint })
       }
     }
     const verify = 'connect with sslmode=verify-full (and sslrootcert), so that it is known who asks'
@@ -34,10 +40,12 @@ export class GuardedClient extends pg.Client {
         refuse('as an MD5 hash', `let the server store it as SCRAM-SHA-256 (ALTER ROLE … PASSWORD), or ${verify}`),
       )
     }
+    // pg gives up a login without hanging up: the server would wait for an answer until its authentication_timeout.
+    connection.on('error', () => connection.stream.destroy())
     // A server that breaks off SCRAM has not shown that it knows the password.
     connection.on('authenticationOk', () => {
       if (!internals.saslSession) return
-      const message = 'the server let us in without having proven that it knows the password'
+      const message = `${server} let us in without having proven that it knows the password`
       connection.emit('error', new TenancyError('AUTHENTICATION_FAILED', message))
     })
   }

@@ -38,7 +38,7 @@ export function sessionsOf(
   return query<Session>(
     client,
     `listing the sessions of database "${database}"`,
-    `SELECT pid, usename::text AS user, application_name AS application, client_addr::text AS client,
+    `SELECT pid, usename::text AS user, application_name AS application, pg_catalog.host(client_addr) AS client,
             pg_catalog.to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
        FROM pg_catalog.pg_stat_activity
       WHERE (datname = $1 OR usename = ANY($2::text[])) AND pid <> pg_catalog.pg_backend_pid() AND usename IS NOT NULL

@@ -23,6 +23,9 @@ const resources = ['53000', '53100', '53200', '53300', '53400', '54000', '58030'
 const authentication = ['28000', '28P01']
 const connection = ['57P01', '57P02', '57P03', '57P05']
 
+/** The server was not reached, or did not let us in. */
+export const reachCodes: readonly ErrorCode[] = ['CONNECTION_FAILED', 'AUTHENTICATION_FAILED', 'TLS_FAILED']
+
 const network = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -73,6 +76,12 @@ export function toTenancyError(error: unknown, doing: string, facts: ErrorFacts 
       hint: 'check sslmode and sslrootcert in the connection URL, and the host name in the certificate',
       ...facts,
       cause: error,
+    })
+  }
+  if (/client password must be/.test(message)) {
+    return new TenancyError('AUTHENTICATION_FAILED', `${doing}: the server asks for a password, and none was given`, {
+      hint: 'put it into the connection URL, PGPASSWORD or ~/.pgpass',
+      ...facts,
     })
   }
   if (message.startsWith('SASL')) {

@@ -18,7 +18,7 @@ export function connectionsOpen(
   const more = sessions.length > 5 ? ` and ${sessions.length - 5} more` : ''
   return new TenancyError(
     'CONNECTIONS_OPEN',
-    `${sessions.length} open connection(s) to database "${tenant.database}": ${few}${more}`,
+    `${sessions.length} open ${sessions.length === 1 ? 'connection' : 'connections'} to database "${tenant.database}": ${few}${more}`,
     { tenant: tenant.slug, hint },
   )
 }

@@ -12,7 +12,6 @@ import {
   roleName,
   slugify,
 } from '../naming.ts'
-import { hostAndPort } from '../postgres/address.ts'
 import { withAdmin } from '../postgres/connect.ts'
 import { findDatabase } from '../postgres/databases.ts'
 import { findRole } from '../postgres/roles.ts'
@@ -170,7 +169,7 @@ async function reserve(parts: ProvisioningParts, wanted: NewTenant, options: Run
   const { slug, name, server, labels } = wanted
   await askHook('beforeCreate', slug, () => parts.config.hooks.beforeCreate?.({ slug, name, server, labels }))
   const address = parts.servers.admin(wanted.server)
-  const doing = `connecting to server "${wanted.server}" at ${hostAndPort(address)} as ${address.user}`
+  const doing = `connecting to server "${wanted.server}" as ${address.user}`
   await withAdmin(address, { signal: options.signal, doing }, async admin => {
     const facts = await adminFacts(admin)
     if (!facts.createdb || !facts.createrole) {

@@ -1,4 +1,3 @@
-import { hostAndPort } from '../postgres/address.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
 import { dropDatabase, findDatabase, listSessions } from '../postgres/databases.ts'
 import { countDependencies, type DatabaseEntry, type RoleEntry } from '../postgres/inventory.ts'
@@ -140,7 +139,7 @@ export async function removeTemporaryRegistry(
 ): Promise<string | undefined> {
   const address = parts.servers.admin(defaultServer)
   const name = temporaryRegistryName(address.database)
-  const doing = `connecting to server "${defaultServer}" at ${hostAndPort(address)} as ${address.user}`
+  const doing = `connecting to server "${defaultServer}" as ${address.user}`
   return withAdmin(address, { signal: options.signal, doing }, async admin => {
     const database = await findDatabase(admin, name)
     if (!database || database.allowConnections || database.marker !== null) return undefined

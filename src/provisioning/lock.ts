@@ -1,6 +1,5 @@
 import { TenancyError } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
-import { hostAndPort } from '../postgres/address.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
 import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import type { RunningOperation } from '../registry/operation-journal.ts'
@@ -28,7 +27,7 @@ export async function withTenantLock<T>(
   work: (admin: Client) => Promise<T>,
 ): Promise<T> {
   const address = parts.servers.admin(tenant.server)
-  const doing = `connecting to server "${tenant.server}" at ${hostAndPort(address)} as ${address.user}`
+  const doing = `connecting to server "${tenant.server}" as ${address.user}`
   return withAdmin(address, { signal: options.signal, doing }, admin => {
     const wait = {
       timeoutMs: options.waitMs ?? lockWaitMs,

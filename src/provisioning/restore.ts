@@ -8,7 +8,6 @@ import { type ClientTools, toolsFor } from '../dumps/tools.ts'
 import { isTenancyError, TenancyError } from '../errors.ts'
 import { MigrationHistory } from '../migrations/history.ts'
 import { versionOf } from '../migrations/version.ts'
-import { hostAndPort } from '../postgres/address.ts'
 import { withAdmin } from '../postgres/connect.ts'
 import { holdsObjects } from '../postgres/contents.ts'
 import { adminFacts } from '../postgres/server.ts'
@@ -112,7 +111,7 @@ async function readDump(parts: ProvisioningParts, input: RestoreInput, options: 
   const description = await readDescription(file)
   const server = input.server ?? defaultServer
   const address = parts.servers.admin(server)
-  const doing = `connecting to server "${server}" at ${hostAndPort(address)} as ${address.user}`
+  const doing = `connecting to server "${server}" as ${address.user}`
   const { version } = await withAdmin(address, { signal, doing }, adminFacts)
   const { tools, listing } = await readable(await toolsFor(version, parts.config.tools), file, signal)
   if (description && facts.isFile() && description.sha256 !== (await checksum(file))) {

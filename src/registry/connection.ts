@@ -1,9 +1,9 @@
 import pg from 'pg'
 import { TenancyError } from '../errors.ts'
-import type { ServerAddress } from '../postgres/address.ts'
+import { hostAndPort, type ServerAddress } from '../postgres/address.ts'
 import { adminSettings, poolTls, toClientConfig } from '../postgres/connect.ts'
 import { GuardedClient } from '../postgres/guarded-client.ts'
-import { toTenancyError } from '../postgres/sqlstate.ts'
+import { reachCodes, toTenancyError } from '../postgres/sqlstate.ts'
 
 /** More would not make a journal any faster, and every process of a fleet has its own; one holds the lock of a run. */
 const maxConnections = 5
@@ -20,7 +20,7 @@ export class RegistryConnection {
       const pool = await this.#open()
       return (await pool.query(text, values)).rows as Row[]
     } catch (error) {
-      throw toTenancyError(error, `registry: ${doing}`)
+      throw this.#failure(error, doing)
     }
   }
 
@@ -30,7 +30,7 @@ export class RegistryConnection {
       const pool = await this.#open()
       return values === undefined ? await pool.query(text) : await pool.query(text, values)
     } catch (error) {
-      throw toTenancyError(error, `registry: ${doing}`)
+      throw this.#failure(error, doing)
     }
   }
 
@@ -52,7 +52,7 @@ export class RegistryConnection {
         },
         () => undefined,
       )
-      throw toTenancyError(error, `registry: ${doing}`)
+      throw this.#failure(error, doing)
     } finally {
       // A connection that could not roll back is not given to the next one.
       if (client) giveBack(client, failure)
@@ -69,7 +69,7 @@ export class RegistryConnection {
           try {
             return (await client.query(text, values)).rows as never
           } catch (error) {
-            throw toTenancyError(error, `registry: ${doing}`)
+            throw this.#failure(error, doing)
           }
         },
         release: () => {
@@ -79,7 +79,7 @@ export class RegistryConnection {
         },
       }
     } catch (error) {
-      throw toTenancyError(error, `registry: ${doing}`)
+      throw this.#failure(error, doing)
     }
   }
 
@@ -95,6 +95,13 @@ export class RegistryConnection {
     const pool = await this.#pool?.catch(() => undefined)
     this.#pool = undefined
     await pool?.end()
+  }
+
+  /** A server that is not reached or refuses us is told by its address, anything else by what was being done. */
+  #failure(error: unknown, doing: string): TenancyError {
+    const failure = toTenancyError(error, `registry: ${doing}`)
+    if (!reachCodes.includes(failure.code)) return failure
+    return toTenancyError(error, `the registry at ${hostAndPort(this.address)}`)
   }
 
   #open(): Promise<pg.Pool> {

@@ -5,7 +5,7 @@ import { type Listener, notify } from '../events.ts'
 import { MigrationHistory } from '../migrations/history.ts'
 import { migrateDatabase } from '../migrations/migrate.ts'
 import { readMigrations } from '../migrations/source.ts'
-import { hostAndPort, type ServerAddress } from '../postgres/address.ts'
+import type { ServerAddress } from '../postgres/address.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
 import { createClosedDatabase, dropDatabase, findDatabase, publishDatabase } from '../postgres/databases.ts'
 import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
@@ -27,8 +27,7 @@ const lockWaitMs = 60_000
  */
 export async function ensureRegistry(registry: RegistryConnection, onEvent?: Listener): Promise<string> {
   const { address } = registry
-  const doing = `connecting to ${hostAndPort(address)} as ${address.user}`
-  const upgrade = () => withAdmin(address, { doing }, migrateRegistry)
+  const upgrade = () => withAdmin(address, { doing: 'opening the registry' }, migrateRegistry)
   let found: RegistryState
   try {
     found = await readState(registry)

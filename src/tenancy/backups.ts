@@ -2,7 +2,6 @@ import { prepareDirectory } from '../dumps/dump-file.ts'
 import { toolsFor } from '../dumps/tools.ts'
 import { TenancyError } from '../errors.ts'
 import type { Selection } from '../fleet/selection.ts'
-import { hostAndPort } from '../postgres/address.ts'
 import { withAdmin } from '../postgres/connect.ts'
 import { adminFacts } from '../postgres/server.ts'
 import type { BackupTarget } from '../provisioning/backup.ts'
@@ -42,7 +41,7 @@ export async function planBackups(
   const directory = await prepareDirectory(wanted)
   const targets = servers.map(async (server): Promise<[string, BackupTarget]> => {
     const address = parts.servers.admin(server)
-    const doing = `connecting to server "${server}" at ${hostAndPort(address)} as ${address.user}`
+    const doing = `connecting to server "${server}" as ${address.user}`
     const { version } = await withAdmin(address, { signal: options.signal, doing }, adminFacts)
     const [tools] = await toolsFor(version, parts.config.tools)
     return [server, { directory, tools: tools as NonNullable<typeof tools>, inTurn: turns(dumpsPerServer) }]

@@ -6,6 +6,7 @@ import type { Client } from '../postgres/connect.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { asTenant, type FleetOptions, runOverTenants, unlessActive } from './fleet.ts'
 import type { LazyParts, Parts } from './parts.ts'
+import { selectTenants } from './select.ts'
 
 /** Tenants whose schemas are alike. */
 export interface SchemaGroup {
@@ -35,7 +36,7 @@ export class TenantDrift {
 
   async check(selection: Selection, options: FleetOptions = {}): Promise<DriftReport> {
     const parts = await this.parts.get()
-    const tenants = await parts.registry.select(selection)
+    const tenants = await selectTenants(parts, selection)
     const seen = new Map<string, string[]>()
     const result = await runOverTenants(parts, 'drift', tenants, options, async (tenant, visit) => {
       const skipped = unlessActive(tenant, selection)

@@ -15,6 +15,7 @@ import { defaultServer } from '../registry/servers.ts'
 import { inactiveCodes, type Tenant } from '../registry/tenant.ts'
 import { readDuration } from './durations.ts'
 import type { Parts } from './parts.ts'
+import { refuseUnknownServer } from './select.ts'
 import { TenantLoader } from './tenant-loader.ts'
 
 export interface FleetOptions extends Omit<RolloutOptions, 'timeoutMs' | 'runTimeoutMs' | 'bakeMs'> {
@@ -137,7 +138,7 @@ export interface SurveyedFleet {
 
 /**
  * Looks over a selection: active tenants whose applied migrations have one of these hashes need no visit. Throws
- * `TENANT_NOT_FOUND` for a tenant that is named and not there, `RUN_NOT_FOUND` for a run.
+ * `TENANT_NOT_FOUND` for a tenant that is named and not there, `RUN_NOT_FOUND` for a run, `SERVER_NOT_FOUND`.
  */
 export async function surveyTenants(
   parts: Parts,
@@ -146,6 +147,7 @@ export async function surveyTenants(
 ): Promise<SurveyedFleet> {
   const known = 'failedOf' in selection ? { failedOf: (await parts.ledger.get(selection.failedOf)).id } : selection
   const survey = await parts.fleet.survey(known, hashes)
+  if (survey.current.length + survey.others.length === 0) refuseUnknownServer(parts, selection)
   const settled = survey.current.flatMap(({ version, slugs }) =>
     slugs.map((tenant): TenantOutcome => ({ tenant, status: 'up_to_date', from: version, to: version, applied: none })),
   )

@@ -11,6 +11,7 @@ import type { RetainedTenant } from '../registry/retained-tenants.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { type FleetOptions, runOverTenants, type Work } from './fleet.ts'
 import type { Parts } from './parts.ts'
+import { selectTenants } from './select.ts'
 
 export interface ConfirmedOptions extends FleetOptions {
   /** How many tenants were confirmed, or which, by their ids: others are `COUNT_MISMATCH`. */
@@ -116,7 +117,7 @@ async function change(
   work: (tenant: Tenant, run: RunOptions) => Promise<ChangedStatus | false>,
 ): Promise<FleetResult> {
   const { onEvent = parts.config.onEvent } = options
-  const tenants = await parts.registry.select(selection)
+  const tenants = await selectTenants(parts, selection)
   refuseOthers(options.expect, tenants, 'nothing was changed')
   return runOverTenants(
     parts,

@@ -21,6 +21,7 @@ import { type MigrationRun, migrateTenant, type Outcome, readStatus } from './mi
 import type { LazyParts, Parts } from './parts.ts'
 import { type PendingPlan, type PlanFile, type PlanOptions, planFile, planFleet, refuseStale } from './plan.ts'
 import { changesOf, selectionOf } from './recorded-run.ts'
+import { selectTenants } from './select.ts'
 import { type FleetSummary, summarize } from './summary.ts'
 
 export interface MigrateOptions extends FleetOptions {
@@ -120,7 +121,7 @@ export class TenantMigrations {
     const chosen = changes?.selection ?? selection
     if (chosen === null) throw new TenancyError('USAGE', 'rollback needs a selection of tenants')
     if (options.expect !== undefined && selection) {
-      refuseOthers(options.expect, await parts.registry.select(selection), 'nothing was rolled back')
+      refuseOthers(options.expect, await selectTenants(parts, selection), 'nothing was rolled back')
     }
     const target = changes ? undefined : readTarget(migrations, options)
     const [files, fleet] = await Promise.all([

@@ -98,6 +98,11 @@ async function reachRegistry(config: ResolvedConfig): Promise<{ address: ServerA
   ])
   const server = embeddedServer(registry.directory)
   const before = await server.status()
+  if (before.state !== 'running') {
+    // Seconds, the first time.
+    const message = 'starting the embedded PostgreSQL'
+    notify(config.onEvent, { event: 'notice', message, verbose: true })
+  }
   const { url, port, version } = await server.start()
   if (before.state !== 'running') {
     const message = `started PostgreSQL ${version} on 127.0.0.1:${port}`

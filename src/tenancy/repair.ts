@@ -1,7 +1,6 @@
 import { asTenancyError, type ErrorReport, isTenancyError } from '../errors.ts'
 import type { FleetResult } from '../fleet/result.ts'
 import type { Selection } from '../fleet/selection.ts'
-import { hostAndPort } from '../postgres/address.ts'
 import { withAdmin } from '../postgres/connect.ts'
 import { listDatabases, listRoles } from '../postgres/inventory.ts'
 import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
@@ -15,6 +14,7 @@ import type { Tenant } from '../registry/tenant.ts'
 import type { UnfinishedOperation } from '../registry/unfinished.ts'
 import { type FleetOptions, runOverTenants } from './fleet.ts'
 import type { LazyParts, Parts } from './parts.ts'
+import { selectTenants } from './select.ts'
 
 /** A database or role of ours that belonged to no tenant any more. */
 export interface RemovedLeftover {
@@ -43,7 +43,7 @@ export async function repair(
 ): Promise<RepairResult> {
   const parts = await lazy.get()
   const { onEvent = parts.config.onEvent } = options
-  const tenants = await (selection ? parts.registry.select(selection) : tenantsInNeed(parts))
+  const tenants = await (selection ? selectTenants(parts, selection) : tenantsInNeed(parts))
   const result = await runOverTenants(parts, 'repair', tenants, options, async (tenant, { signal, run }) => {
     if (await isQueued(parts, tenant)) return { status: 'skipped', reason: 'it waits for a worker to make it' }
     try {
@@ -133,7 +133,7 @@ async function searchServer(
   signal: AbortSignal | undefined,
 ): Promise<{ leftovers: Leftover[]; templates: TemplateRemains[]; locks: Set<string> }> {
   const address = parts.servers.admin(server)
-  const doing = `connecting to server "${server}" at ${hostAndPort(address)} as ${address.user}`
+  const doing = `connecting to server "${server}" as ${address.user}`
   return withAdmin(address, { signal, doing }, async admin => {
     // A row comes before its database and goes after it: what has none after this was never a tenant's, or is one no more.
     const [databases, roles] = [await listDatabases(admin), await listRoles(admin)]

@@ -5,6 +5,7 @@ import type { LastFailure } from '../registry/fleet-census.ts'
 import type { TenantStatus } from '../registry/tenant.ts'
 import type { Parts } from './parts.ts'
 import { knownStates } from './plan.ts'
+import { refuseUnknownServer } from './select.ts'
 
 /** Tenants at one version. */
 export interface VersionCount {
@@ -46,6 +47,7 @@ export async function summarize(parts: Parts, selection: Selection): Promise<Fle
   const chosen = 'failedOf' in selection ? { failedOf: (await parts.ledger.get(selection.failedOf)).id } : selection
   const newest = known.newest
   const [groups, failures] = await Promise.all([parts.census.groups(chosen), parts.census.failures(chosen, newest)])
+  if (groups.length === 0) refuseUnknownServer(parts, selection)
   const versions = new Map<string, VersionCount>()
   const byStatus: FleetSummary['byStatus'] = {}
   let upToDate = 0

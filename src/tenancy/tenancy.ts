@@ -64,7 +64,15 @@ export class Tenancy implements AsyncDisposable {
     this.pool = new ReadyPool(parts)
     this.connections = new Connections(parts)
     this.domains = new Domains(parts)
-    this.operations = { list: async filter => (await parts.get()).journal.list(filter) }
+    this.operations = {
+      async list(filter) {
+        const { journal, registry } = await parts.get()
+        const found = await journal.list(filter)
+        // A tenant that was dropped still has its operations; one that never was has none.
+        if (found.length === 0 && filter?.tenant !== undefined) await registry.get(filter.tenant)
+        return found
+      },
+    }
     this.runs = {
       list: async filter => (await parts.get()).ledger.list(filter),
       get: async id => (await parts.get()).ledger.details(id),

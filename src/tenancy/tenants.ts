@@ -17,9 +17,10 @@ import { type UndropOptions, undropTenant } from '../provisioning/undrop.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { RetainedTenant } from '../registry/retained-tenants.ts'
 import type { Tenant } from '../registry/tenant.ts'
-import type { TenantLogin, TenantQuery } from '../registry/tenant-registry.ts'
+import type { TenantLogin } from '../registry/tenant-registry.ts'
 import type { Secret } from '../secrets/secret.ts'
 import { type BackupOptions, planBackups } from './backups.ts'
+import { checkInputs, createMany, type InputProblem } from './create-many.ts'
 import { readRetention } from './durations.ts'
 import { type FleetOptions, runOverTenants, type Work } from './fleet.ts'
 import {
@@ -35,6 +36,7 @@ import {
 } from './lifecycle.ts'
 import { readStatus } from './migrate-tenant.ts'
 import type { LazyParts, Parts } from './parts.ts'
+import { refuseUnknownServer, selectTenants } from './select.ts'
 import { type SizedTenant, usageOf, withSizes } from './sizes.ts'
 
 export interface ListOptions extends TenantFilter {
@@ -105,18 +107,14 @@ export class Tenants {
     return createTenant(parts, input, { ...options, onEvent: options.onEvent ?? parts.config.onEvent })
   }
 
-  /** The same for many, in parallel. Names and slugs are checked before the first one is made. */
+  /** The same for many, in parallel. Throws `INPUT_INVALID` before the first one is made; see `checkInputs`. */
   async createMany(inputs: readonly CreateInput[], options: FleetOptions = {}): Promise<FleetResult> {
-    const { naming } = this.parts.config
-    const named = await Promise.all(
-      inputs.map(async input => ({ ...input, slug: (await nameTenant(naming, input)).slug })),
-    )
-    const parts = await this.parts.get()
-    return runOverTenants(parts, 'create', named, options, async (input, { signal, run }) => {
-      const { onEvent = parts.config.onEvent } = options
-      const tenant = await createTenant(parts, input, { signal, run, onEvent })
-      return { status: tenant.created ? 'created' : 'up_to_date', to: tenant.schemaVersion }
-    })
+    return createMany(this.parts, inputs, options)
+  }
+
+  /** All that `createMany` would refuse without asking a server; empty when there is nothing. */
+  async checkInputs(inputs: readonly CreateInput[]): Promise<InputProblem[]> {
+    return (await checkInputs(this.parts.config, inputs)).problems
   }
 
   /** By slug or id. Throws `TENANT_NOT_FOUND`, with slugs that look like it in the hint. */
@@ -124,23 +122,22 @@ export class Tenants {
     return (await this.parts.get()).registry.get(slugOrId)
   }
 
+  /** Throws `SERVER_NOT_FOUND` for a server that is neither configured nor holds a tenant. */
   async list(options: ListOptions = {}): Promise<SizedTenant[]> {
     const parts = await this.parts.get()
     const { sort, limit, size = sort === 'size', ...filter } = options
-    if (!size) return withoutHash(await parts.registry.list({ ...filter, limit, sort: sort as TenantQuery['sort'] }))
     const bySize = sort === 'size'
-    const tenants = await withSizes(
-      parts,
-      withoutHash(
-        await parts.registry.list({ ...filter, limit: bySize ? undefined : limit, sort: bySize ? 'slug' : sort }),
-      ),
-    )
+    const order = bySize ? { sort: 'slug' as const } : { sort, limit }
+    const found = withoutHash(await parts.registry.list({ ...filter, ...order }))
+    if (found.length === 0) refuseUnknownServer(parts, filter)
+    if (!size) return found
+    const tenants = await withSizes(parts, found)
     return bySize ? tenants.sort((a, b) => (b.sizeBytes ?? -1) - (a.sizeBytes ?? -1)).slice(0, limit) : tenants
   }
 
   /** The tenants of a selection, by slug. */
   async select(selection: Selection): Promise<Tenant[]> {
-    return withoutHash(await (await this.parts.get()).registry.select(selection))
+    return withoutHash(await selectTenants(await this.parts.get(), selection))
   }
 
   /** Everything about one tenant; what cannot be read is null, and `problem` says why. */
@@ -284,7 +281,7 @@ export class Tenants {
 }
 
 async function selectForDrop(parts: Parts, selection: Selection, options: DropOptions): Promise<Tenant[]> {
-  if (!options.ifExists || !('tenants' in selection)) return parts.registry.select(selection)
+  if (!options.ifExists || !('tenants' in selection)) return selectTenants(parts, selection)
   const found = await Promise.all(selection.tenants.map(each => parts.registry.find(each)))
   return [...new Map(found.filter(each => each !== undefined).map(each => [each.id, each])).values()]
 }

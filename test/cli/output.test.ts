@@ -37,6 +37,26 @@ describe('global options', () => {
 })
 
 describe('text', () => {
+  test('tells what happens before the command has begun, such as the start of a server', async () => {
+    const told: unknown[] = []
+    const event: TenancyEvent = { event: 'server_started', server: 'default', message: 'started PostgreSQL 18.4' }
+    const library = {
+      resolveConfig: async () => ({
+        config: { onEvent: (each: unknown) => told.push(each) },
+        settings: [],
+        file: null,
+      }),
+      createTenancy: ({ onEvent }: { onEvent: (event: TenancyEvent) => void }) => {
+        onEvent(event)
+        return { tenants: { list }, close: async () => {} }
+      },
+    }
+    expect((await runCli(['list'], { library })).stderr).toBe('started PostgreSQL 18.4\n')
+    expect((await runCli(['list', '--json'], { library })).stderr).toBe('')
+    expect((await runCli(['list', '-o', 'ndjson'], { library })).stdout.split('\n')[0]).toBe(JSON.stringify(event))
+    expect(told).toEqual([event, event, event])
+  })
+
   test('is a table without borders or control characters', async () => {
     const { stdout } = await runCli(['list'], { tenancy: { tenants: { list } } })
     expect(stdout).toBe(

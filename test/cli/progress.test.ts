@@ -11,10 +11,10 @@ const finished = (status: string): TenancyEvent => ({ event: 'tenant_finished', 
 test('a fleet has counts, rate and time left', () => {
   const state = new ProgressState()
   state.add(started, 0)
-  expect(state.line(0, { bar: false })).toBe('migrate 0/100 · 100 left')
+  expect(state.line(0, { bar: false })).toBe('migrating 0/100 · 100 left')
   for (let done = 0; done < 19; done += 1) state.add(finished('migrated'), 1000)
   state.add(finished('failed'), 2000)
-  expect(state.line(2000, { bar: false })).toBe('migrate 20/100 · 19 done · 1 failed · 80 left · 10/s · 8.0s')
+  expect(state.line(2000, { bar: false })).toBe('migrating 20/100 · 19 done · 1 failed · 80 left · 10/s · 8.0s')
   expect(state.line(2000, { bar: true })).toContain('━━━━━───')
 })
 
@@ -37,7 +37,7 @@ test('without a terminal there is a line every five seconds at most', () => {
   const progress = lineProgress(stream, plainStyle, () => now)
   progress.event(started)
   for (now = 100; now <= 10_000; now += 100) progress.event(finished('migrated'))
-  expect(text).toBe('migrate 50/100 · 50 left · 10/s · 5.0s\nmigrate 100/100 · 10/s\n')
+  expect(text).toBe('migrating 50/100 · 50 left · 10/s · 5.0s\nmigrating 100/100 · 10/s\n')
   progress.event({ event: 'waiting', tenant: 'acme', reason: 'another run holds its lock' })
   expect(text).toContain('acme  waiting: another run holds its lock\n')
 })
@@ -49,7 +49,7 @@ test('on a terminal also who is at work, and the slowest', () => {
   state.add({ event: 'tenant_finished', tenant: 'a', status: 'migrated', durationMs: 1500 }, 2000)
   state.add({ event: 'tenant_started', tenant: 'g' }, 2000)
   expect(state.line(2000, { bar: false })).toBe(
-    'migrate 61/100 · 1 done · 60 up to date · 6 running · 39 left · 0.5/s · 1m18s',
+    'migrating 61/100 · 1 done · 60 up to date · 6 running · 39 left · 0.5/s · 1m18s',
   )
   expect(state.details(2500)).toBe('b 2.0s, c 2.0s, d 2.0s, e 2.0s, and 2 more · slowest: a 1.5s')
 })

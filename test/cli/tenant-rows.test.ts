@@ -1,18 +1,25 @@
 import { describe, expect, test } from 'vitest'
-import { parseTenantRows } from '../../src/cli/tenant-rows.ts'
+import { parseTenantRows, refuseBadRows } from '../../src/cli/tenant-rows.ts'
+import { createTenancy, type InputProblem } from '../../src/index.ts'
+import { checkInputs } from '../../src/tenancy/create-many.ts'
 import { fleet, runCli } from './fake.ts'
 
-const problems = async (text: string) =>
-  await parseTenantRows(text, 'tenants.csv').then(
-    () => [],
-    (error: Error) => error.message.split('\n').slice(1),
-  )
+const problems = async (text: string, judged: InputProblem[] = []) => {
+  const file = await parseTenantRows(text, 'tenants.csv')
+  try {
+    refuseBadRows(file, judged)
+    return []
+  } catch (error) {
+    return (error as Error).message.split('\n').slice(1)
+  }
+}
+const rowsOf = async (text: string) => (await parseTenantRows(text, 'x')).rows.map(({ row }) => row)
 
 describe('CSV', () => {
   test('has a header, quotes, labels and empty cells', async () => {
     const text =
       '\uFEFFname,slug,server,label.plan,label.region\r\n"Ácme, Inc.",acme,,pro,\r\n\r\n"Two\nlines",,eu1,,eu\r\n'
-    expect(await parseTenantRows(text, 'x')).toEqual([
+    expect(await rowsOf(text)).toEqual([
       { name: 'Ácme, Inc.', slug: 'acme', labels: { plan: 'pro' } },
       { name: 'Two\nlines', server: 'eu1', labels: { region: 'eu' } },
     ])
@@ -20,8 +27,7 @@ describe('CSV', () => {
 
   test.each([
     ['name\nacme\n""\n', ['line 3: name is missing']],
-    ['name,slug\nacme,a\nb\nc,d,e\n', ['line 3: 1 values for 2 columns', 'line 4: 3 values for 2 columns']],
-    ['name,slug\nA,same\nB,same\n', ['line 3: slug "same" is on line 2 too']],
+    ['name,slug\nacme,a\nb\nc,d,e\n', ['line 3: 1 value for 2 columns', 'line 4: 3 values for 2 columns']],
     [
       'slug,nmae,label.\n',
       ['line 1: the header has no column "name"', 'line 1: unknown column "nmae"', 'line 1: unknown column "label."'],
@@ -46,7 +52,7 @@ describe('CSV', () => {
 describe('ndjson', () => {
   test('has the same keys, labels as an object', async () => {
     const text = '{"name":"Acme","labels":{"plan":"pro"}}\n\n{"name":"Globex","database":"g"}\n'
-    expect(await parseTenantRows(text, 'x')).toEqual([
+    expect(await rowsOf(text)).toEqual([
       { name: 'Acme', labels: { plan: 'pro' } },
       { name: 'Globex', database: 'g' },
     ])
@@ -55,13 +61,46 @@ describe('ndjson', () => {
   test('reports every bad row by its line', async () => {
     const text = '{"name":"ok"}\n{"nme":"x"}\n{"name":5}\n{"name":"a","labels":{"n":1}}\n[1]\n{oops\n'
     expect(await problems(text)).toEqual([
-      'line 5: expected an object',
-      expect.stringMatching(/^line 6: not JSON/),
       'line 2: unknown key "nme"',
       'line 2: name is missing',
       'line 3: "name" must be text',
       'line 4: "labels" must be an object of texts',
+      'line 5: expected an object',
+      expect.stringMatching(/^line 6: not JSON/),
     ])
+  })
+})
+
+describe('what the library refuses', () => {
+  const naming = { prefix: 'tenant_', reserved: [] }
+
+  test('is told by line too, in one list with the rest', async () => {
+    const text = 'name,slug\nDup One,\n,\ndup one,\nTwo,Bad Slug\npostgres,\n\n🚀,x\nEu,\n'
+    const { rows } = await parseTenantRows(text, 'x')
+    const inputs = rows.map(({ row }) => (row.name === 'Eu' ? { ...row, server: 'eu1' } : row))
+    const { problems: judged } = await checkInputs({ naming, servers: {} }, inputs)
+    expect(await problems(text, judged)).toEqual([
+      'line 3: name is missing',
+      'line 4: the slug "dup-one" is that of an earlier one (line 2)',
+      expect.stringMatching(/^line 5: "Bad Slug" is not a slug/),
+      'line 6: the slug "postgres" is reserved',
+      'line 9: no server "eu1" is configured',
+    ])
+  })
+
+  test('of a program is told by index, before a server is asked', async () => {
+    const tenancy = createTenancy({ registry: { url: 'postgresql://nobody@127.0.0.1:1/x' } })
+    await expect(tenancy.tenants.createMany([{ name: 'Acme' }, { name: 'acme' }, { name: ' ' }])).rejects.toMatchObject(
+      {
+        code: 'INPUT_INVALID',
+        message: [
+          'some tenants cannot be made',
+          'input 1: the slug "acme" is that of an earlier one',
+          'input 2: the name is empty',
+        ].join('\n'),
+      },
+    )
+    await tenancy.close()
   })
 })
 
@@ -73,7 +112,7 @@ test('create --file hands all rows on, with the options for each', async () => {
   }
   const args = ['create', '--file', '-', '--label', 'plan=free', '--label', 'src=csv', '--no-seed', '--if-not-exists']
   const stdin = 'name,label.plan\nAcme,pro\nGlobex,\n'
-  const { exitCode } = await runCli(args, { tenancy: { tenants: { createMany } }, stdin })
+  const { exitCode } = await runCli(args, { tenancy: { tenants: { createMany, checkInputs: async () => [] } }, stdin })
   const common = { seed: false, ifNotExists: true }
   expect(exitCode).toBe(0)
   expect(calls).toEqual([
@@ -85,7 +124,10 @@ test('create --file hands all rows on, with the options for each', async () => {
 })
 
 test('bad rows are an error before anything is made', async () => {
-  const { stderr, exitCode } = await runCli(['create', '--file', '-'], { stdin: 'name\n""\n' })
-  expect(stderr).toContain('error: the standard input cannot be used\n  line 2: name is missing\n')
+  const tenancy = { tenants: { checkInputs: async () => [{ index: 0, message: 'the slug "x" is reserved' }] } }
+  const { stderr, exitCode } = await runCli(['create', '--file', '-'], { tenancy, stdin: 'name\n""\nx\n' })
+  expect(stderr).toContain(
+    'error: the standard input cannot be used\n  line 2: name is missing\n  line 3: the slug "x" is reserved\n',
+  )
   expect(exitCode).toBe(2)
 })

@@ -49,6 +49,7 @@ describe('bad usage is 2', () => {
     [['list', '--limit', 'many'], 'whole number', 'tenantctl list --help'],
     [['list', '--status', 'asleep'], 'Allowed choices are provisioning', ''],
     [['list', '-o', 'yaml'], 'Allowed choices are text, json, ndjson', ''],
+    [['--quiet'], 'no command was given', 'tenantctl --help'],
     [['embedded'], 'needs one of its commands', 'status, start, stop, reset'],
     [['key', 'make'], "unknown command 'make'", 'tenantctl key --help'],
     [['create'], 'the name of the tenant is missing', ''],

@@ -10,7 +10,7 @@ import { collectLabel, concurrencyOptions, type RolloutInput, readInputFile, rea
 import { fleetText } from '../output/fleet.ts'
 import { clean } from '../output/sanitize.ts'
 import { facts, tenantFacts } from '../output/tenant.ts'
-import { parseTenantRows } from '../tenant-rows.ts'
+import { parseTenantRows, refuseBadRows } from '../tenant-rows.ts'
 
 type Common = Pick<CreateInput, 'server' | 'labels' | 'seed' | 'ifNotExists' | 'protect'>
 
@@ -56,9 +56,11 @@ export default defineCommand<Input, Result>({
       return { kind: 'one', tenant, created, url: url.reveal() }
     }
     const text = await readInputFile(input.file, context.io)
-    const rows = await parseTenantRows(text, input.file === '-' ? 'the standard input' : input.file)
-    const inputs = rows.map(row => ({ ...input.common, ...row, labels: { ...input.common.labels, ...row.labels } }))
+    const file = await parseTenantRows(text, input.file === '-' ? 'the standard input' : input.file)
+    const { labels } = input.common
+    const inputs = file.rows.map(({ row }) => ({ ...input.common, ...row, labels: { ...labels, ...row.labels } }))
     const tenancy = await context.tenancy()
+    refuseBadRows(file, await tenancy.tenants.checkInputs(inputs))
     const fleet = await tenancy.tenants.createMany(inputs, { ...input.rollout, ...context.fleetOptions() })
     return { kind: 'many', fleet }
   },

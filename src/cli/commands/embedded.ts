@@ -11,7 +11,9 @@ type Server = ReturnType<typeof embeddedServer>
 
 export const status = serverCommand(['tenantctl embedded status'], server => server.status())
 
-export const start = serverCommand(['tenantctl embedded start'], async server => {
+export const start = serverCommand(['tenantctl embedded start'], async (server, context) => {
+  // It takes seconds the first time.
+  context.reporter.event({ event: 'notice', message: 'starting the embedded PostgreSQL', verbose: true })
   // The URL that comes with it holds the superuser's password, which nobody asked for.
   await server.start()
   return await server.status()
@@ -47,13 +49,14 @@ function serverCommand(
 
 function statusText(status: EmbeddedStatus, style: Style): string {
   const mark = status.state === 'running' ? style.good('●') : style.dim('○')
+  const address = status.port === null ? null : `${clean(status.host)}:${status.port}`
   const title = status.state === 'absent' ? 'absent: nothing has been made yet' : status.state
   return [
     `${mark} ${style.bold(title)}`,
     facts(
       [
         ['server', status.version && `PostgreSQL ${clean(status.version)}`],
-        ['listens on', status.port === null ? null : `${clean(status.host)}:${status.port}`],
+        [status.state === 'running' ? 'listens on' : 'address', address],
         ['pid', status.pid === null ? null : String(status.pid)],
         ['folder', clean(status.directory)],
         ['data', status.dataDirectory && clean(status.dataDirectory)],

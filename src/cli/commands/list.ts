@@ -68,10 +68,12 @@ export default defineCommand<Input, Listed[] | RetainedTenant[]>({
     ])
     return await table(head, rows, style, withSize ? { right: [head.length - 1] } : {})
   },
-  hint(tenants, { retained }) {
+  hint(tenants, input) {
     if (tenants.length > 0)
-      return retained ? '`tenantctl undrop <tenant>` brings one back, by its slug or id' : undefined
-    return retained ? 'no dropped tenants are kept' : 'no tenants; make one with `tenantctl create <name>`'
+      return input.retained ? '`tenantctl undrop <tenant>` brings one back, by its slug or id' : undefined
+    if (input.retained) return 'no dropped tenants are kept'
+    const filtered = input.labels ?? input.server ?? input.status
+    return filtered === undefined ? 'no tenants; make one with `tenantctl create <name>`' : 'no tenant matches'
   },
 })
 

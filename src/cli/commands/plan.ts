@@ -53,7 +53,7 @@ export default defineCommand<Input, Result>({
     return planText(tenants, style)
   },
   hint({ plan, file }) {
-    if (plan.tenants.length === 0) return 'nothing is pending'
+    if (file === undefined && plan.tenants.length === 0) return undefined
     if (file === undefined)
       return 'write it down with `-o plan.json`, and run it with `tenantctl migrate --plan plan.json`'
     return `written to ${clean(file)}; run it with \`tenantctl migrate --plan ${clean(file)}\``

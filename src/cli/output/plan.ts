@@ -30,6 +30,7 @@ export function groupPlans(plans: readonly PendingPlan[]): PlanGroup[] {
 export function planText(plans: readonly PendingPlan[], style: Style): string {
   const waiting = plans.filter(plan => plan.pending.length > 0)
   const sum = style.dim(`${waiting.length} of ${plural(plans.length, 'tenant')} would be migrated; nothing was changed`)
+  if (plans.length === 0) return style.dim('Nothing is pending.')
   if (waiting.length === 0) return sum
   const tenants = waiting.length <= named ? waiting.map(plan => tenantText(plan, style)) : groupTexts(waiting, style)
   // A fleet of 500 needs the SQL of a file once, not 500 times.

@@ -2,7 +2,12 @@ import type { TenancyEvent } from '../../events.ts'
 import { formatDuration } from './format.ts'
 import { clean } from './sanitize.ts'
 
-const verbs: Record<string, string> = { status: 'checking', drop: 'dropping', create: 'creating', seed: 'seeding' }
+const verbs: Record<string, string> = {
+  ...{ create: 'creating', restore: 'restoring', drop: 'dropping', undrop: 'bringing back', purge: 'purging' },
+  ...{ migrate: 'migrating', rollback: 'rolling back', baseline: 'baselining', seed: 'seeding' },
+  ...{ suspend: 'suspending', resume: 'resuming', protect: 'protecting', unprotect: 'unprotecting' },
+  ...{ 'rotate-password': 'rotating', repair: 'repairing', status: 'checking', drift: 'checking', doctor: 'checking' },
+}
 /** At work: more would push the line off the screen. */
 const named = 4
 
@@ -54,7 +59,7 @@ export class ProgressState {
         this.#current = `${event.tenant}: ${event.migration}`
         break
       case 'operation_started':
-        this.#current = `${event.tenant}: ${event.operation}`
+        this.#current = `${event.tenant}: ${verbs[event.operation] ?? event.operation}`
         break
       case 'waiting':
         this.#current = `${event.tenant}: waiting, ${event.reason}`
