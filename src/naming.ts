@@ -47,7 +47,7 @@ export async function slugify(name: string, naming: Pick<NamingRules, 'prefix' |
   const checked = checkName(name)
   const words = await toWords(checked)
   if (words === '') {
-    throw nameInvalid(`no slug can be made of the name ${JSON.stringify(checked)}`, 'Give one: --slug <slug>')
+    throw nameInvalid(`no slug can be made of the name ${JSON.stringify(checked)}`, 'give one: --slug <slug>')
   }
   const slug = shorten(/^[a-z]/.test(words) ? words : `t-${words}`, checked, slugLimit(naming))
   refuseReserved(slug, naming)
@@ -64,7 +64,7 @@ export async function checkSlug(slug: string, naming: Pick<NamingRules, 'prefix'
   const suggestion = await slugify(slug, naming).catch(() => undefined)
   throw nameInvalid(
     `${quote(slug)} is not a slug: expected ${rule}`,
-    suggestion === undefined ? undefined : `Perhaps: --slug ${suggestion}`,
+    suggestion === undefined ? undefined : `perhaps: --slug ${suggestion}`,
   )
 }
 
@@ -82,7 +82,7 @@ export function databaseName(tenant: { slug: string; id: string; name: string },
   } catch (error) {
     if (!(error instanceof TenancyError)) throw error
     throw new TenancyError(error.code, `naming.database: ${error.message}`, {
-      hint: 'Change the function naming.database of the configuration.',
+      hint: 'change the function naming.database of the configuration',
       tenant: tenant.slug,
     })
   }
@@ -101,7 +101,7 @@ export function checkDatabaseName(name: string): string {
     throw nameInvalid(`the database name ${quote(name)} has ${bytes} bytes; PostgreSQL takes ${longestIdentifier}`)
   }
   if (reservedDatabases.test(name)) {
-    throw nameInvalid(`the database name ${quote(name)} is reserved`, 'Choose another: --database <name>')
+    throw nameInvalid(`the database name ${quote(name)} is reserved`, 'choose another: --database <name>')
   }
   return name
 }
@@ -160,9 +160,9 @@ function slugLimit({ prefix }: { prefix: string }): number {
 function refuseReserved(slug: string, { reserved }: { reserved: string[] }): void {
   // A tenant is named by slug or id on the command line: a slug that reads as an id would hide another tenant.
   if (uuidPattern.test(slug))
-    throw nameInvalid(`the slug ${quote(slug)} reads as an id`, 'Choose another: --slug <slug>')
+    throw nameInvalid(`the slug ${quote(slug)} reads as an id`, 'choose another: --slug <slug>')
   if (reservedSlugs.includes(slug) || reserved.includes(slug)) {
-    throw nameInvalid(`the slug ${quote(slug)} is reserved`, 'Choose another: --slug <slug>')
+    throw nameInvalid(`the slug ${quote(slug)} is reserved`, 'choose another: --slug <slug>')
   }
 }
 

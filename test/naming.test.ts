@@ -147,7 +147,7 @@ describe('checkSlug', () => {
   )
 
   it('suggests a slug that would do', async () => {
-    await expect(checkSlug('Acme Inc', naming)).rejects.toMatchObject({ hint: 'Perhaps: --slug acme-inc' })
+    await expect(checkSlug('Acme Inc', naming)).rejects.toMatchObject({ hint: 'perhaps: --slug acme-inc' })
   })
 
   it('refuses one that reads as the id of a tenant', async () => {

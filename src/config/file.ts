@@ -118,7 +118,7 @@ function refuseForeign(file: string, place: string, { mode, uid }: Stats): void 
   }
   if (![ours, 0, statsOf(dirname(file))?.uid].includes(uid)) {
     throw configInvalid([`${place}: expected a file of yours, found one of another user (${uid})`], {
-      hint: `Look at what is in it; then: sudo chown ${ours} ${basename(file)}`,
+      hint: `look at what is in it; then: sudo chown ${ours} ${basename(file)}`,
     })
   }
 }

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync } fr
 import { TenancyError } from '../errors.ts'
 import { Secret } from '../secrets/secret.ts'
 
-const hint = '`tenantctl key generate` prints a key: 32 random bytes in base64.'
+const hint = '`tenantctl key generate` prints a key: 32 random bytes in base64'
 
 /** One key in its one spelling (base64, 44 letters); base64url and white space are understood. Names `source`, never the value. */
 export function parseEncryptionKey(text: string, source: string): Secret {
@@ -31,12 +31,13 @@ export function readEncryptionKeyFile(file: string, source: string): Secret[] {
     new TenancyError('ENCRYPTION_KEY_INVALID', `${source}: ${file} ${why}`, { hint: next, cause })
   let descriptor: number
   try {
-    if (lstatSync(file).isSymbolicLink()) throw refuse('is a symbolic link', 'Name the file that it leads to.')
+    if (lstatSync(file).isSymbolicLink()) throw refuse('is a symbolic link', 'name the file that it leads to')
     // What was looked at must be what is opened: neither a link put there meanwhile nor a pipe that never answers.
     descriptor = openSync(file, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0))
   } catch (error) {
     if (error instanceof TenancyError) throw error
-    throw refuse(`cannot be read (${(error as NodeJS.ErrnoException).code})`, hint, error)
+    const { code } = error as NodeJS.ErrnoException
+    throw refuse(code === 'ENOENT' ? 'does not exist' : `cannot be read (${code})`)
   }
   try {
     const stats = fstatSync(descriptor)

@@ -38,9 +38,13 @@ interface Overrides {
   seeds?: Override<string> | undefined
 }
 
-const notConfiguredHint =
-  'Give one with --registry postgresql://admin@host:5432, with the environment (TENANTCTL_REGISTRY_URL, DATABASE_URL ' +
-  'or PGHOST), or as registry.url in tenantctl.config.ts. For a first try: --embedded'
+const notConfiguredHint = [
+  'give one, in any of these ways:',
+  '--registry postgresql://admin@host:5432',
+  'TENANTCTL_REGISTRY_URL, DATABASE_URL or PGHOST in the environment',
+  'registry.url in tenantctl.config.ts',
+  'or --embedded, for a first try and development',
+].join('\n')
 
 /**
  * The configuration in force: flags before environment before file before defaults; each setting with its source.
@@ -114,7 +118,7 @@ function overlay(written: unknown, { registry, keys, migrations, seeds }: Overri
 function registryFromFlags(flags: ConfigFlags, cwd: string, defaults: UrlDefaults): Overrides['registry'] {
   const { registry, embedded } = flags
   if (registry !== undefined && embedded) {
-    throw new TenancyError('USAGE', '--registry and --embedded exclude each other', { hint: 'Give one of them.' })
+    throw new TenancyError('USAGE', '--registry and --embedded exclude each other', { hint: 'give one of them' })
   }
   if (embedded) return { value: 'embedded', source: 'flag --embedded' }
   if (registry === undefined) return undefined

@@ -57,7 +57,7 @@ function usable(known: KnownTenant | undefined, asked: string): KnownTenant {
   if (!known) {
     throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${asked}"`, {
       tenant: asked,
-      hint: '"tenantctl list" shows the tenants there are',
+      hint: '`tenantctl list` shows the tenants there are',
     })
   }
   const { slug, status } = known.tenant

@@ -60,7 +60,7 @@ export async function readDescription(dump: string): Promise<DumpDescription | u
   try {
     return v.parse(description, JSON.parse(text))
   } catch (error) {
-    throw new TenancyError('INPUT_INVALID', `${file} is not what "drop --backup" wrote`, {
+    throw new TenancyError('INPUT_INVALID', `${file} is not what \`tenantctl drop --backup\` wrote`, {
       hint: 'move it away, and the dump is restored with what the command line says',
       cause: error,
     })

@@ -10,6 +10,6 @@ export function refuseChanged(migrations: readonly Migration[], known: ReadonlyM
   )
   throw new TenancyError('MIGRATION_CHANGED', `changed after having been applied: ${list.join(', ')}`, {
     migration: changed[0]?.file,
-    hint: 'restore the file and put the change into a new migration; "migrate --allow-changed" accepts it as it is now',
+    hint: 'restore the file and put the change into a new migration; `tenantctl migrate --allow-changed` accepts it as it is now',
   })
 }

@@ -132,7 +132,7 @@ export async function withDatabaseLock<T>(
     onTimeout: async () =>
       new TenancyError('TENANT_LOCKED', `another run is at work in this database${await nameHolder(client)}`, {
         tenant,
-        hint: '"tenantctl operations" shows which; wait for it, then run the same command again',
+        hint: '`tenantctl operations` shows which; wait for it, then run the same command again',
       }),
   }
   return withAdvisoryLock(client, databaseLockKey, wait, work)

@@ -122,8 +122,9 @@ export function findMigration<T extends { name: string }>(migrations: readonly T
 async function listScripts(directory: string, what: string, mayBeMissing: boolean): Promise<string[]> {
   const entries = await readdir(directory, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' && mayBeMissing) return []
-    throw new TenancyError('MIGRATIONS_INVALID', `the ${what} folder ${directory} cannot be read: ${error.message}`, {
-      hint: `name the folder with --${what} or ${what}.directory, or let "tenantctl init" make one`,
+    const why = error.code === 'ENOENT' ? 'does not exist' : `cannot be read (${error.code})`
+    throw new TenancyError('MIGRATIONS_INVALID', `the ${what} folder ${directory} ${why}`, {
+      hint: `name the folder with --${what} or ${what}.directory, or let \`tenantctl init\` make one`,
       cause: error,
     })
   })

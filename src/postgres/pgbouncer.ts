@@ -33,7 +33,7 @@ export function pgbouncerIni(input: PgBouncerInput): string {
       ]
     : databases.map(name => `${databaseKey(name)} = ${place} dbname=${connectionValue(name)}`)
   return [
-    `;; PgBouncer for the tenants of server "${server}", by "tenantctl pgbouncer config"`,
+    `;; PgBouncer for the tenants of server "${server}", by \`tenantctl pgbouncer config\``,
     authQuery
       ? ';; Needs PgBouncer 1.19 or later, and the set-up of the server at the end of this file.'
       : ';; Write it again, and reload PgBouncer, when tenants come or go; --auth-query spares you that.',

@@ -62,7 +62,7 @@ export async function requirePresent({ admin, tenant, marker }: TenantOnServer):
   if (wrong.length === 0) return
   throw new TenancyError('TENANT_MISMATCH', `${wrong.join(', ')}: missing, or without the marker of "${tenant.slug}"`, {
     tenant: tenant.slug,
-    hint: 'nothing was touched: the registry and the server disagree, see "tenantctl doctor"',
+    hint: 'nothing was touched: the registry and the server disagree, see `tenantctl doctor`',
   })
 }
 

@@ -82,7 +82,7 @@ async function letIn(context: StepContext, error: unknown): Promise<void> {
     await openTenant(context)
     await parts.registry.setStatus(tenant.id, 'active')
   } catch {
-    const hint = `the tenant is still suspended: "tenantctl resume ${tenant.slug}" lets it in again`
+    const hint = `the tenant is still suspended: \`tenantctl resume ${tenant.slug}\` lets it in again`
     throw isTenancyError(error) ? error.with({ hint }) : error
   }
 }

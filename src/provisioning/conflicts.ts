@@ -6,7 +6,7 @@ import type { Tenant } from '../registry/tenant.ts'
 export function connectionsOpen(
   tenant: Pick<Tenant, 'slug' | 'database'>,
   sessions: readonly Session[],
-  hint = `end them first, or let "tenantctl drop ${tenant.slug} --force" do it`,
+  hint = `end them first, or let \`tenantctl drop ${tenant.slug} --force\` do it`,
 ): TenancyError {
   const few = sessions
     .slice(0, 5)

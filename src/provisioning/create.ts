@@ -212,7 +212,7 @@ function refuseUnlessHalfMade(tenant: Tenant): void {
   if (status === 'dropping') {
     throw new TenancyError('TENANT_DROPPING', `a drop of tenant "${slug}" has not finished`, {
       tenant: slug,
-      hint: `finish it with "tenantctl drop ${slug}", then create the tenant anew; or bring it back with "tenantctl undrop ${slug}"`,
+      hint: `finish it with \`tenantctl drop ${slug}\`, then create the tenant anew; or bring it back with \`tenantctl undrop ${slug}\``,
     })
   }
 }
@@ -223,12 +223,12 @@ async function refuseRestoring(parts: ProvisioningParts, { id, slug }: Tenant): 
   if (maker?.kind !== 'restore') return
   throw new TenancyError('TENANT_FAILED', `a restore of tenant "${slug}" has not finished`, {
     tenant: slug,
-    hint: `finish it with "tenantctl restore ${maker.parameters.dump} --as ${slug}", or remove it with "tenantctl drop ${slug}"`,
+    hint: `finish it with \`tenantctl restore ${maker.parameters.dump} --as ${slug}\`, or remove it with \`tenantctl drop ${slug}\``,
   })
 }
 
 function alreadyExists({ slug, name }: Tenant): TenancyError {
-  return new TenancyError('TENANT_EXISTS', `there is a tenant "${slug}" already (${name})`, {
+  return new TenancyError('TENANT_EXISTS', `there is a tenant "${slug}" already${name === slug ? '' : `: ${name}`}`, {
     tenant: slug,
     hint: 'choose another --slug, or say --if-not-exists if that is the one you mean',
   })
@@ -239,7 +239,7 @@ export async function recordFailure(
   parts: ProvisioningParts,
   tenant: Tenant,
   error: unknown,
-  next = `"tenantctl create ${tenant.slug}" goes on from there, "tenantctl drop ${tenant.slug}" removes what there is`,
+  next = `\`tenantctl create ${tenant.slug}\` goes on from there, \`tenantctl drop ${tenant.slug}\` removes what there is`,
 ): Promise<unknown> {
   if (!isTenancyError(error) || error.step === undefined) return error
   await parts.registry.markFailed(tenant.id).catch(() => undefined)
@@ -247,7 +247,7 @@ export async function recordFailure(
   return new TenancyError(code, message, {
     ...facts,
     detail: error.detail,
-    hint: error.hint === undefined ? next : `${error.hint}; then ${next}`,
+    hint: error.hint === undefined ? next : `${error.hint}\n${next}`,
     cause: error.cause,
   })
 }

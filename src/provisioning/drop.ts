@@ -66,7 +66,7 @@ export async function dropTenant(
     } catch (error) {
       if (!isTenancyError(error)) throw error
       if (error.code === 'CONNECTIONS_OPEN') return await backOut(context, error)
-      throw error.with({ hint: `"tenantctl drop ${tenant.slug}" goes on from there` })
+      throw error.with({ hint: `\`tenantctl drop ${tenant.slug}\` goes on from there` })
     }
   })
   return { retainedUntil: (await parts.retained.find(tenant.id))?.retainedUntil, backup }
@@ -107,7 +107,7 @@ async function refuseDrop(context: StepContext): Promise<void> {
       `database "${tenant.database}" or role "${tenant.username}" does not carry the marker of tenant "${tenant.slug}"`,
       {
         tenant: tenant.slug,
-        hint: 'nothing was touched: the registry and the server disagree, see "tenantctl doctor"',
+        hint: 'nothing was touched: the registry and the server disagree, see `tenantctl doctor`',
       },
     )
   }

@@ -160,6 +160,6 @@ async function rereadHistory({ parts, tenant, options }: RemedyWork): Promise<st
 function backupMissing({ slug }: Tenant): TenancyError {
   return new TenancyError('TENANT_DROPPING', `the drop of tenant "${slug}" was cut off before its backup was written`, {
     tenant: slug,
-    hint: `"tenantctl drop ${slug} --backup <dir>" writes it and finishes the drop; "tenantctl undrop ${slug}" keeps the tenant`,
+    hint: `\`tenantctl drop ${slug} --backup <dir>\` writes it and finishes the drop; \`tenantctl undrop ${slug}\` keeps the tenant`,
   })
 }

@@ -69,7 +69,7 @@ export async function restoreTenant(
     await applySteps([...emptyTenantSteps, restoreStep(dump), activate], context)
   }).catch(async error => {
     const { slug } = found
-    const next = `"tenantctl restore ${dump.file} --as ${slug}" goes on from there, "tenantctl drop ${slug}" removes what there is`
+    const next = `\`tenantctl restore ${dump.file} --as ${slug}\` goes on from there, \`tenantctl drop ${slug}\` removes what there is`
     throw await recordFailure(parts, found, error, next)
   })
   return parts.registry.get(made.id)

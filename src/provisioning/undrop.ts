@@ -65,14 +65,14 @@ async function findDropped(parts: ProvisioningParts, slugOrId: string): Promise<
   const close = nearest(slugOrId, slugs, 3)
   throw new TenancyError('TENANT_NOT_FOUND', `no dropped tenant "${slugOrId}" is kept`, {
     tenant: slugOrId,
-    hint: close.length > 0 ? `did you mean ${close.join(', ')}?` : '"tenantctl list --retained" shows those that are',
+    hint: close.length > 0 ? `did you mean ${close.join(', ')}?` : '`tenantctl list --retained` shows those that are',
   })
 }
 
 function notDropped({ slug, status }: Tenant): TenancyError {
   return new TenancyError('TENANT_EXISTS', `tenant "${slug}" is ${status}: it was not dropped`, {
     tenant: slug,
-    hint: '"tenantctl list --retained" shows the dropped tenants that are kept',
+    hint: '`tenantctl list --retained` shows the dropped tenants that are kept',
   })
 }
 
@@ -126,6 +126,6 @@ async function requireData(context: StepContext): Promise<void> {
   if (whole) return
   throw new TenancyError('TENANT_DROPPING', `the data of tenant "${tenant.slug}" is gone: its removal had begun`, {
     tenant: tenant.slug,
-    hint: isRetained(tenant) ? '"tenantctl purge" finishes it' : `"tenantctl drop ${tenant.slug}" finishes it`,
+    hint: isRetained(tenant) ? '`tenantctl purge` finishes it' : `\`tenantctl drop ${tenant.slug}\` finishes it`,
   })
 }

@@ -46,7 +46,7 @@ export class DomainRegistry {
     )
     if (row) return toDomain(row)
     throw new TenancyError('DOMAIN_NOT_FOUND', `no tenant has the domain ${domain}`, {
-      hint: '"tenantctl domain list" shows the domains there are',
+      hint: '`tenantctl domain list` shows the domains there are',
     })
   }
 

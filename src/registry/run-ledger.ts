@@ -146,7 +146,7 @@ export class RunLedger {
       'RUN_NOT_FOUND',
       id === 'last' ? 'no run has been recorded yet' : `there is no run "${id}"`,
       {
-        hint: close.length > 0 ? `did you mean ${close[0]}?` : '"tenantctl runs" lists them',
+        hint: close.length > 0 ? `did you mean ${close[0]}?` : '`tenantctl runs` lists them',
       },
     )
   }

@@ -66,7 +66,7 @@ export class TenantRegistry {
     )
     throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${slugOrId}"`, {
       tenant: slugOrId,
-      hint: close.length > 0 ? `did you mean ${close.join(', ')}?` : '"tenantctl list" shows the tenants there are',
+      hint: close.length > 0 ? `did you mean ${close.join(', ')}?` : '`tenantctl list` shows the tenants there are',
     })
   }
 

@@ -75,7 +75,7 @@ export async function purgeTenants(parts: Parts, options: PurgeOptions): Promise
   const expired = (await parts.retained.list()).filter(tenant => tenant.expired)
   if (!dryRun && expired.length > max) {
     throw new TenancyError('LIMIT_EXCEEDED', `${expired.length} dropped tenants have expired, more than ${max}`, {
-      hint: `nothing was removed: look at them with "tenantctl purge --dry-run", then say --max ${expired.length}`,
+      hint: `nothing was removed: look at them with \`tenantctl purge --dry-run\`, then say --max ${expired.length}`,
     })
   }
   const work: Work<RetainedTenant> = async (tenant, { signal, run }) => {

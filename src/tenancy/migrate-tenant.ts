@@ -135,7 +135,7 @@ async function verifyCanary(parts: Parts, tenant: LoadedTenant, { signal }: Tena
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       throw new TenancyError('VERIFY_FAILED', `fleet.verify refused the tenant: ${message}`, {
-        hint: 'its migrations stay applied; undo them with "tenantctl rollback --run <run>"',
+        hint: 'its migrations stay applied; undo them with `tenantctl rollback --run <run>`',
         cause: error,
       })
     }

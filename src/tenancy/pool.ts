@@ -36,7 +36,7 @@ export class ReadyPool {
     }
     if (size > 0 && pool.size === 0) {
       throw new TenancyError('USAGE', 'the stock would not be used: pool.size is 0 in the configuration', {
-        hint: 'set pool: { size } there; "tenantctl create" then takes from the stock',
+        hint: 'set pool: { size } there; `tenantctl create` then takes from the stock',
       })
     }
     const { signal, onEvent = parts.config.onEvent } = options

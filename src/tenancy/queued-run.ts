@@ -48,7 +48,7 @@ async function queuedRun(parts: Parts, id: string): Promise<Run & { jobId: strin
   const run = await parts.ledger.get(id)
   if (run.jobId !== null) return { ...run, jobId: run.jobId }
   throw new TenancyError('RUN_UNSUITABLE', `run ${run.id} was not queued: its own process does it`, {
-    hint: `it is pid ${run.pid} of ${run.actor}; "tenantctl runs show ${run.id}" tells how far it is`,
+    hint: `it is pid ${run.pid} of ${run.actor}; \`tenantctl runs show ${run.id}\` tells how far it is`,
   })
 }
 

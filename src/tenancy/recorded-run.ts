@@ -64,6 +64,6 @@ function refuseUnended(run: Run): void {
 
 function unsuitable(run: Run, why: string): TenancyError {
   return new TenancyError('RUN_UNSUITABLE', `run ${run.id} cannot be taken: ${why}`, {
-    hint: `"tenantctl runs show ${run.id}" tells what it did`,
+    hint: `\`tenantctl runs show ${run.id}\` tells what it did`,
   })
 }

@@ -54,7 +54,7 @@ describe('a key file', () => {
     expect(await refusal('link')).toContain('symbolic link')
     expect(await refusal('pipe')).toContain('is not a file')
     expect(await refusal('.')).toContain('is not a file')
-    expect(await refusal('none')).toContain('ENOENT')
+    expect(await refusal('none')).toContain('does not exist')
     expect(await refusal('empty')).toContain('no key in it')
     expect(await refusal('wrong')).toContain('expected 32 bytes')
   })

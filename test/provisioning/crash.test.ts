@@ -123,7 +123,7 @@ describe('an abort', () => {
         tenancy.tenants.create({ name: slug }, { signal: controller.signal, onEvent }),
       ).rejects.toMatchObject({
         ...{ code: 'ABORTED', tenant: slug, step },
-        hint: expect.stringContaining(`"tenantctl create ${slug}" goes on from there`),
+        hint: expect.stringContaining(`\`tenantctl create ${slug}\` goes on from there`),
       })
       expect(await tenancy.tenants.get(slug)).toMatchObject({ status: 'failed' })
       const [operation] = await tenancy.operations.list({ tenant: slug })
