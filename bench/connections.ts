@@ -1,11 +1,19 @@
 /**
  * What the connection service costs, against bare pg and knex in the same run, on a server of its own.
- * Run: node --expose-gc node_modules/.bin/jiti bench/connections.ts
+ * Run: npm run build && node_modules/.bin/jiti bench/connections.ts
+ *
+ * One query is a hundred of them, one after the other, on the bare pool and through `run()` in turn. A cold tenant is
+ * opened as the pool does it for the first query: look-up in the registry, login, identity check; pg's connect is the
+ * login alone. The two thousand tenants are fifty databases of one server that is known under forty names: to pool,
+ * cache and registry they are two thousand.
  */
+import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import createKnex, { type Knex } from 'knex'
 import pg from 'pg'
 import { createTenancy, currentConnection, generateEncryptionKey, type Tenancy } from '../src/index.ts'
@@ -15,6 +23,7 @@ import { TenantRegistry } from '../src/registry/tenant-registry.ts'
 import { createCipher } from '../src/secrets/provider.ts'
 import { Secret } from '../src/secrets/secret.ts'
 import { startServer } from '../test/support/servers.ts'
+import { inTurn, median, ratioOf, report, timed } from './measure.ts'
 
 const databases = 50
 const serversOfTheSameName = 40
@@ -40,20 +49,6 @@ function open(connections: object): Tenancy {
   return tenancy
 }
 
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number
-}
-
-async function timed(work: () => unknown): Promise<number> {
-  const startedAt = performance.now()
-  await work()
-  return performance.now() - startedAt
-}
-
-function report(what: string, value: string, goal: string): void {
-  console.log(`${what.padEnd(64)} ${value.padStart(12)}   ${goal}`)
-}
-
 try {
   const tenancy = open({ max: 20, perTenant: 5 })
   for (let index = 0; index < databases; index += 1)
@@ -73,68 +68,112 @@ try {
 async function warmGet(tenancy: Tenancy): Promise<void> {
   const slugs = Array.from({ length: 20 }, (_, index) => `tenant-${index}`)
   for (const slug of slugs) await tenancy.connections.get(slug)
-  const rounds = 20_000
-  const batches: number[] = []
-  for (let batch = 0; batch < 10; batch += 1) {
-    batches.push(
-      await timed(async () => {
-        for (let index = 0; index < rounds; index += 1) await tenancy.connections.get(slugs[index % 20] as string)
+  const gets = 20_000
+  const { get } = await inTurn(20, {
+    get: () =>
+      timed(async () => {
+        for (let index = 0; index < gets; index += 1) await tenancy.connections.get(slugs[index % 20] as string)
       }),
-    )
-  }
-  const took = Math.min(...batches)
-  report('get of a warm tenant, the best of ten', `${((took / rounds) * 1000).toFixed(2)} µs`, '< 5 µs')
+  })
+  report({ what: 'get of a warm tenant', value: (median(get) / gets) * 1000, unit: 'µs', target: { atMost: 5 } })
 }
 
 async function oneQuery(tenancy: Tenancy): Promise<void> {
   const bare = createKnex({ client: 'pg', connection: await urlOf(tenancy, 'tenant-0'), pool: { min: 0, max: 5 } })
   const query = (knex: Knex) => knex.select(knex.raw('1 AS one'))
-  const ours = () => tenancy.run('tenant-0', () => query(currentConnection()))
-  const rounds = 100
-  const batch = (work: () => PromiseLike<unknown>) =>
-    timed(async () => {
-      for (let count = 0; count < rounds; count += 1) await work()
+  const queries = 100
+  const batch = async (work: () => PromiseLike<unknown>) => {
+    const took = await timed(async () => {
+      for (let count = 0; count < queries; count += 1) await work()
     })
-  await batch(() => query(bare))
-  await batch(ours)
-  const times: [number[], number[]] = [[], []]
-  for (let index = 0; index < 40; index += 1) {
-    times[0].push((await batch(() => query(bare))) / rounds)
-    times[1].push((await batch(ours)) / rounds)
+    return (took / queries) * 1000
   }
+  const cases = {
+    pool: () => batch(() => query(bare)),
+    run: () => batch(() => tenancy.run('tenant-0', () => query(currentConnection()))),
+  }
+  await inTurn(5, cases)
+  const { pool, run } = await inTurn(60, cases)
   await bare.destroy()
-  const [knex, run] = times.map(median) as [number, number]
-  report('one query of a bare knex pool', `${(knex * 1000).toFixed(0)} µs`, '')
-  report('run + the same query', `${(run / knex).toFixed(2)} x`, '< 1.1 x')
+  const against = 'one query of a bare knex pool'
+  report({ what: against, value: median(pool), unit: 'µs' })
+  const ratio = ratioOf(run, pool)
+  report({ what: 'run() and the same query', value: median(run), unit: 'µs', against, ratio, target: { atMost: 1.1 } })
 }
 
 async function coldOpen(): Promise<void> {
-  const times: [number[], number[]] = [[], []]
   const tenancy = open({ max: databases, perTenant: 1 })
-  await tenancy.connections.get('tenant-0')
-  for (let index = 1; index < databases; index += 1) {
-    const connectionString = await urlOf(tenancy, `tenant-${index}`)
-    const client = new pg.Client({ connectionString })
-    times[0].push(await timed(() => client.connect()))
-    await client.end()
-    times[1].push(await timed(async () => (await tenancy.connections.get(`tenant-${index}`)).raw('SELECT 1')))
-  }
+  // What a process does once, whoever comes first.
+  await (await tenancy.connections.get('tenant-0')).raw('SELECT 1')
+  const slugs = Array.from({ length: databases - 1 }, (_, index) => `tenant-${index + 1}`)
+  const urls = await Promise.all(slugs.map(slug => urlOf(tenancy, slug)))
+  const times = await inTurn(slugs.length, {
+    connect: async index => {
+      const client = new pg.Client({ connectionString: urls[index] as string })
+      const took = await timed(() => client.connect())
+      await client.end()
+      return took
+    },
+    open: index =>
+      timed(async () => {
+        const { client } = await tenancy.connections.get(slugs[index] as string)
+        client.releaseConnection(await client.acquireConnection())
+      }),
+  })
   await tenancy.close()
-  const [connect, cold] = times.map(median) as [number, number]
-  report("pg's connect", `${connect.toFixed(2)} ms`, '')
-  report(
-    'look-up, login, identity check and first query of a new tenant',
-    `${(cold / connect).toFixed(2)} x`,
-    '< 1.2 x',
-  )
+  const against = "pg's connect"
+  report({ what: against, value: median(times.connect), unit: 'ms' })
+  const what = 'look-up, login and identity check of a new tenant'
+  const ratio = ratioOf(times.open, times.connect)
+  report({ what, value: median(times.open), unit: 'ms', against, ratio, target: { atMost: 1.2 } })
 }
 
 async function manyTenants(): Promise<void> {
   const tenancy = open({ max: budget, perTenant: 5, acquireTimeout: '30s' })
   const all = await copies(tenancy)
-  let most = 0
+  const seen = await mostSessions(async () => {
+    const requests = 4_000
+    const waits: number[] = []
+    let errors = 0
+    const took = await timed(async () => {
+      let next = 0
+      const client = async () => {
+        while (next++ < requests) {
+          const slug = all[Math.floor(Math.random() * all.length)] as string
+          waits.push(
+            await timed(() =>
+              tenancy.run(slug, () => currentConnection().raw('SELECT pg_sleep(0.001)')).catch(() => errors++),
+            ),
+          )
+        }
+      }
+      await Promise.all(Array.from({ length: 200 }, client))
+    })
+    const { evictions, timeouts } = tenancy.connections.stats()
+    const what = `${all.length} tenants at random, 200 requests at once, ${budget} connections`
+    report({ what: `${what}: errors`, value: errors + timeouts, unit: '', target: { atMost: 0 } })
+    const sorted = waits.toSorted((a, b) => a - b)
+    for (const [share, name] of [
+      [0.5, 'median'],
+      [0.99, '99 %'],
+      [1, 'longest'],
+    ] as const) {
+      const value = sorted[Math.ceil(sorted.length * share) - 1] as number
+      report({ what: `${what}: ${name} request`, value, unit: 'ms' })
+    }
+    const rate = (requests / took) * 1000
+    report({ what: `${what}: rate`, value: rate, unit: '/s', note: `${evictions} connections closed to make room` })
+  })
+  const what = `most sessions that the server saw meanwhile`
+  report({ what, value: seen, unit: '', target: { atMost: budget } })
+  await tenancy.close()
+}
+
+/** The most sessions on tenants' databases that were open at any time during `work`. */
+async function mostSessions(work: () => Promise<void>): Promise<number> {
   const watcher = new pg.Client({ connectionString: server.superUrl })
   await watcher.connect()
+  let most = 0
   let watching = true
   const watch = (async () => {
     while (watching) {
@@ -142,58 +181,34 @@ async function manyTenants(): Promise<void> {
         "SELECT count(*)::int FROM pg_stat_activity WHERE datname LIKE 'tenant\\_%' AND backend_type = 'client backend'",
       )
       most = Math.max(most, rows[0].count)
-      await new Promise(resolve => setTimeout(resolve, 20))
+      await sleep(20)
     }
   })()
-  const waits: number[] = []
-  let errors = 0
-  const requests = 4_000
-  const took = await timed(async () => {
-    let next = 0
-    const client = async () => {
-      while (next++ < requests) {
-        const slug = all[Math.floor(Math.random() * all.length)] as string
-        const wait = await timed(() =>
-          tenancy.run(slug, () => currentConnection().raw('SELECT pg_sleep(0.001)')).catch(() => errors++),
-        )
-        waits.push(wait)
-      }
-    }
-    await Promise.all(Array.from({ length: 200 }, client))
-  })
+  await work()
   watching = false
   await watch
   await watcher.end()
-  const sorted = waits.toSorted((a, b) => a - b)
-  const at = (share: number) => `${(sorted[Math.floor(sorted.length * share)] as number).toFixed(0)} ms`
-  const { evictions, timeouts } = tenancy.connections.stats()
-  report(`${all.length} tenants at random, 200 at once, budget of ${budget}: errors`, String(errors + timeouts), '0')
-  report('  most sessions that the server saw', String(most), `<= ${budget}`)
-  report('  wait at the median, 99 %, at most', [at(0.5), at(0.99), at(0.99999)].join(', '), 'bounded')
-  report('  requests a second', ((requests / took) * 1000).toFixed(0), '')
-  report('  connections closed to make room', String(evictions), '')
-  await tenancy.close()
+  return most
 }
 
 async function manyKnown(): Promise<void> {
   const registry = new RegistryConnection(parseAddress(new Secret(`${registryUrl}?sslmode=disable`)))
   const tenants = new TenantRegistry(registry, createCipher([new Secret(key)], undefined))
-  const slugs = Array.from({ length: 10_000 }, (_, index) => `known-${index}`)
-  for (const slug of slugs) await reserve(tenants, slug, 'default', slug, new Secret('x'.repeat(32)))
+  const count = 10_000
+  for (let index = 0; index < count; index += 1) {
+    await reserve(tenants, `known-${index}`, 'default', `known-${index}`, new Secret('x'.repeat(32)))
+  }
   await registry.query('activating', "UPDATE tenantctl.tenants SET status = 'active'")
   await registry.close()
-  const tenancy = open({ max: 20 })
-  await tenancy.connections.get('tenant-0')
-  const used = () => {
-    globalThis.gc?.()
-    return process.memoryUsage()
-  }
-  const before = used()
-  for (const slug of slugs) await tenancy.connections.get(slug)
-  const after = used()
-  const grown = (after.heapUsed - before.heapUsed) / 1024 / 1024
-  const size = `${grown.toFixed(0)} MB more, ${(after.rss / 1024 / 1024).toFixed(0)} MB in all`
-  report(`${tenancy.connections.stats().known} tenants known`, size, '< 150 MB')
+  const script = fileURLToPath(new URL('known-tenants.mjs', import.meta.url))
+  const args = ['--expose-gc', script, `${registryUrl}?sslmode=disable`, key, 'known-', String(count)]
+  const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', cwd: folder })
+  if (stdout === '') throw new Error(stderr)
+  const { known, rss, grown } = JSON.parse(stdout)
+  const megabytes = (bytes: number) => bytes / 1024 / 1024
+  const what = `memory of a process that knows ${known} tenants`
+  const note = `${megabytes(grown).toFixed(0)} MB of it for them`
+  report({ what, value: megabytes(rss), unit: 'MB', target: { atMost: 150 }, note })
 }
 
 /** Rows for the same databases and roles under the other names of the server. */

@@ -21,7 +21,7 @@ for (const benchmark of wanted.length > 0 ? wanted : all) {
   console.log(`\n# ${benchmark}`)
   const figures: Figure[] = []
   const code = await new Promise(resolve => {
-    const child = spawn(process.execPath, ['--expose-gc', jiti, `${here}${benchmark}.ts`], {
+    const child = spawn(process.execPath, [jiti, `${here}${benchmark}.ts`], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
     child.on('message', figure => figures.push(figure as Figure))

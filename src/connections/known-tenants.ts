@@ -1,15 +1,11 @@
 import { type ErrorCode, TenancyError } from '../errors.ts'
-import { inactiveCodes, type Tenant, type TenantCredentials, type TenantStatus } from '../registry/tenant.ts'
-import type { TenantRegistry } from '../registry/tenant-registry.ts'
+import { inactiveCodes, type TenantStatus } from '../registry/tenant.ts'
+import type { FoundLogin, TenantRegistry } from '../registry/tenant-registry.ts'
 import { type Cacheable, RegistryCache } from './registry-cache.ts'
 import type { RegistryWatch } from './registry-watch.ts'
 
 /** All that it takes to log in to a tenant while the registry cannot be reached. */
-export interface KnownTenant extends Cacheable {
-  tenant: Tenant
-  /** Of a tenant that can be used. */
-  credentials: TenantCredentials | undefined
-}
+export type KnownTenant = Cacheable & FoundLogin
 
 const unusable: Partial<Record<TenantStatus, [code: ErrorCode, what: string, hint: (slug: string) => string]>> = {
   provisioning: [inactiveCodes.provisioning, 'is still being made', () => 'try again in a moment'],
@@ -22,12 +18,10 @@ const unusable: Partial<Record<TenantStatus, [code: ErrorCode, what: string, hin
 export class KnownTenants {
   readonly #cache: RegistryCache<KnownTenant>
 
-  constructor(registry: Pick<TenantRegistry, 'find' | 'credentials'>, watch: RegistryWatch, ttlMs?: number) {
+  constructor(registry: Pick<TenantRegistry, 'findLogin'>, watch: RegistryWatch, ttlMs?: number) {
     const read = async (slugOrId: string): Promise<KnownTenant | undefined> => {
-      const tenant = await registry.find(slugOrId)
-      if (!tenant) return undefined
-      const credentials = tenant.status === 'active' ? await registry.credentials(tenant) : undefined
-      return { tenantId: tenant.id, keys: [tenant.id, tenant.slug], tenant, credentials }
+      const found = await registry.findLogin(slugOrId)
+      return found && { ...found, tenantId: found.tenant.id, keys: [found.tenant.id, found.tenant.slug] }
     }
     this.#cache = new RegistryCache(watch, read, ({ tenant }) => tenant.status === 'active', ttlMs)
   }

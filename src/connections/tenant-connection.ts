@@ -160,13 +160,14 @@ const handlers = [
 
 /**
  * A pooler, or a server that was swapped behind an address, must not hand out somebody else's database. The session's
- * user: `current_user` is what a SET ROLE says that another client of the same pooler may have left behind.
+ * user: `current_user` is what a SET ROLE says that another client of the same pooler may have left behind. Words of the
+ * grammar, which no search_path leads astray, and for which a new session has the fewest catalogs to read.
  */
 async function verifyIdentity(client: Client, tenant: Tenant): Promise<void> {
   const [found] = await query<{ database: string; role: string }>(
     client,
     `checking who answers for tenant "${tenant.slug}"`,
-    'SELECT pg_catalog.current_database()::text AS database, session_user::text AS role',
+    'SELECT current_catalog AS database, session_user AS role',
   )
   if (found?.database === tenant.database && found.role === tenant.username) return
   throw new TenancyError(

@@ -53,7 +53,7 @@ export class TenantConnections {
   #closed = false
 
   constructor(
-    registry: Pick<TenantRegistry, 'find' | 'credentials'>,
+    registry: Pick<TenantRegistry, 'findLogin'>,
     domains: Pick<DomainRegistry, 'find'>,
     private readonly servers: Servers,
     private readonly config: { connections: ResolvedConfig['connections']; onEvent?: Listener },

@@ -1,13 +1,11 @@
-import { isTenancyError, TenancyError } from '../errors.ts'
 import type { Selection } from '../fleet/selection.ts'
 import { spareConnectionsText } from '../postgres/server.ts'
 import type { Cipher } from '../secrets/cipher.ts'
 import { Batch } from './batch.ts'
 import type { RegistryConnection } from './connection.ts'
-import { rolesOf } from './roles.ts'
 import { selectionCondition } from './selection-sql.ts'
 import type { TenantCredentials } from './tenant.ts'
-import { openNext, passwordContext } from './tenant-passwords.ts'
+import { openCredentials, passwordOf } from './tenant-passwords.ts'
 import type { TenantLogin, TenantVersion } from './tenant-registry.ts'
 import { fromTenants, type TenantRow, tenantColumns, toTenant } from './tenant-row.ts'
 
@@ -112,19 +110,9 @@ export class FleetRegistry {
   }
 
   /** Opens a password that was loaded. Throws `DECRYPTION_FAILED` or `ENCRYPTION_KEY_MISSING`. */
-  async credentials(tenant: LoadedTenant, login: TenantLogin): Promise<TenantCredentials> {
-    const of = tenant.roles === 'separate' ? login : 'app'
-    try {
-      const sealed = tenant.sealed[of]
-      if (sealed === null) throw new TenancyError('DECRYPTION_FAILED', `there is no password of the ${of} role`)
-      return {
-        username: rolesOf(tenant)[login],
-        password: await this.cipher.open(sealed, passwordContext(tenant.id, of)),
-        next: await openNext(this.cipher, tenant.sealedNext[of], tenant.id, of),
-      }
-    } catch (error) {
-      throw isTenancyError(error) ? error.with({ tenant: tenant.slug }) : error
-    }
+  credentials(tenant: LoadedTenant, login: TenantLogin): Promise<TenantCredentials> {
+    const of = passwordOf(tenant, login)
+    return openCredentials(this.cipher, tenant, login, { current: tenant.sealed[of], next: tenant.sealedNext[of] })
   }
 
   /** Connections that a plain role may still take on the registry's own server. */

@@ -1,8 +1,9 @@
-import { isTenancyError } from '../errors.ts'
+import { isTenancyError, TenancyError } from '../errors.ts'
 import type { Cipher } from '../secrets/cipher.ts'
 import type { Secret } from '../secrets/secret.ts'
 import type { RegistryConnection } from './connection.ts'
-import type { Tenant } from './tenant.ts'
+import { rolesOf } from './roles.ts'
+import type { Tenant, TenantCredentials } from './tenant.ts'
 import type { TenantLogin } from './tenant-registry.ts'
 
 /** A password for each login of a tenant. */
@@ -22,6 +23,37 @@ export function passwordContext(id: string, login: TenantLogin): string {
 /** The logins of a tenant that have a password of their own. */
 export function loginsOf({ roles }: Pick<Tenant, 'roles'>): TenantLogin[] {
   return roles === 'separate' ? ['app', 'migrator'] : ['app']
+}
+
+/** The password of a login as it is stored, and the one on its way to the server. */
+export interface SealedPassword {
+  current: string | null
+  next: string | null
+}
+
+/** Whose password opens a login: with `roles: 'single'` there is one for both. */
+export function passwordOf({ roles }: Pick<Tenant, 'roles'>, login: TenantLogin): TenantLogin {
+  return roles === 'separate' ? login : 'app'
+}
+
+/** Opens a stored login. Throws `DECRYPTION_FAILED` or `ENCRYPTION_KEY_MISSING`. */
+export async function openCredentials(
+  cipher: Cipher,
+  tenant: Pick<Tenant, 'id' | 'slug' | 'username' | 'roles'>,
+  login: TenantLogin,
+  { current, next }: SealedPassword,
+): Promise<TenantCredentials> {
+  const of = passwordOf(tenant, login)
+  try {
+    if (current === null) throw new TenancyError('DECRYPTION_FAILED', `there is no password of the ${of} role`)
+    return {
+      username: rolesOf(tenant)[login],
+      password: await cipher.open(current, passwordContext(tenant.id, of)),
+      next: await openNext(cipher, next, tenant.id, of),
+    }
+  } catch (error) {
+    throw isTenancyError(error) ? error.with({ tenant: tenant.slug }) : error
+  }
 }
 
 /** What a stored password on its way says; undefined when there is none, or it cannot be read. */

@@ -1,4 +1,4 @@
-import { isTenancyError, TenancyError } from '../errors.ts'
+import { TenancyError } from '../errors.ts'
 import type { Selection } from '../fleet/selection.ts'
 import { nearest } from '../nearest.ts'
 import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
@@ -6,10 +6,9 @@ import type { Cipher } from '../secrets/cipher.ts'
 import type { Secret } from '../secrets/secret.ts'
 import type { RegistryConnection } from './connection.ts'
 import { finishIn } from './operation-journal.ts'
-import { rolesOf } from './roles.ts'
 import { selectionCondition } from './selection-sql.ts'
 import type { Labels, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
-import { openNext, passwordContext } from './tenant-passwords.ts'
+import { openCredentials, passwordContext, passwordOf, type SealedPassword } from './tenant-passwords.ts'
 import { fromTenants, type TenantRow, tenantColumns, toTenant, uuidPattern } from './tenant-row.ts'
 
 const live = 't.retained_until IS NULL'
@@ -28,6 +27,12 @@ export interface NewTenant {
   protected: boolean
 }
 
+export interface FoundLogin {
+  tenant: Tenant
+  /** Of a tenant that can be used. */
+  credentials: TenantCredentials | undefined
+}
+
 /** Which of a tenant's logins. */
 export type TenantLogin = 'app' | 'migrator'
 
@@ -42,6 +47,10 @@ export interface TenantQuery {
 /** A tenant with the hash over its applied migrations, for the plan of a fleet. */
 export interface TenantVersion extends Tenant {
   migrationsHash: string | null
+}
+
+function keyColumn(slugOrId: string): string {
+  return uuidPattern.test(slugOrId) ? 't.uuid' : 't.slug'
 }
 
 /** The tenants of the registry. */
@@ -73,10 +82,24 @@ export class TenantRegistry {
   async find(slugOrId: string): Promise<Tenant | undefined> {
     const [row] = await this.registry.query<TenantRow>(
       'looking up a tenant',
-      `SELECT ${tenantColumns} ${fromTenants} WHERE ${live} AND ${uuidPattern.test(slugOrId) ? 't.uuid' : 't.slug'} = $1`,
+      `SELECT ${tenantColumns} ${fromTenants} WHERE ${live} AND ${keyColumn(slugOrId)} = $1`,
       [slugOrId],
     )
     return row && toTenant(row)
+  }
+
+  /** A tenant with its application's login, if it can be used: in one query, since a request waits for it. */
+  async findLogin(slugOrId: string): Promise<FoundLogin | undefined> {
+    const [row] = await this.registry.query<TenantRow & SealedPassword>(
+      'looking up a tenant',
+      `SELECT ${tenantColumns}, t.db_password AS current, t.db_password_next AS next ${fromTenants}
+        WHERE ${live} AND ${keyColumn(slugOrId)} = $1`,
+      [slugOrId],
+    )
+    if (!row) return undefined
+    const tenant = toTenant(row)
+    const isUsable = tenant.status === 'active'
+    return { tenant, credentials: isUsable ? await openCredentials(this.cipher, tenant, 'app', row) : undefined }
   }
 
   async list(filter: TenantQuery = {}): Promise<TenantVersion[]> {
@@ -153,23 +176,14 @@ export class TenantRegistry {
     tenant: Pick<Tenant, 'id' | 'slug' | 'username' | 'roles'>,
     login: TenantLogin = 'app',
   ): Promise<TenantCredentials> {
-    const of = tenant.roles === 'separate' ? login : 'app'
-    const column = of === 'app' ? 'db_password' : 'migrator_password'
-    const [row] = await this.registry.query<{ password: string; next: string | null }>(
+    const column = passwordOf(tenant, login) === 'app' ? 'db_password' : 'migrator_password'
+    const [row] = await this.registry.query<SealedPassword>(
       'reading credentials',
-      `SELECT ${column} AS password, ${column}_next AS next FROM tenantctl.tenants WHERE uuid = $1`,
+      `SELECT ${column} AS current, ${column}_next AS next FROM tenantctl.tenants WHERE uuid = $1`,
       [tenant.id],
     )
     if (!row) throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${tenant.slug}"`, { tenant: tenant.slug })
-    try {
-      return {
-        username: rolesOf(tenant)[login],
-        password: await this.cipher.open(row.password, passwordContext(tenant.id, of)),
-        next: await openNext(this.cipher, row.next, tenant.id, of),
-      }
-    } catch (error) {
-      throw isTenancyError(error) ? error.with({ tenant: tenant.slug }) : error
-    }
+    return openCredentials(this.cipher, tenant, login, row)
   }
 
   async setStatus(id: string, status: TenantStatus): Promise<void> {
