@@ -25,21 +25,27 @@ export function checkTemplates(parts: ProvisioningParts, server: ServerSnapshot)
 
 /** Whole ones that no new tenant is copied from any more. */
 export async function checkOldTemplates(parts: ProvisioningParts, server: ServerSnapshot): Promise<Finding[]> {
-  const templates = await sortTemplates(parts, server.facts, server.databases.values())
+  const templates = await sortTemplates(parts, server.server, server.facts, server.databases.values())
   if (!templates) return []
   const { current, old } = templates
-  const sizes = await Promise.all(old.map(name => sizeOf(server, name)))
-  return old.map((name, index) => ({
-    check: 'template',
-    status: 'warning',
-    server: server.server,
-    message: `template "${name}"${sizes[index]} is of no use any more: the migrations, seeds, extensions and roles that are configured, the admin and PostgreSQL's version make new tenants be copied from ${current.map(each => `"${each}"`).join(' or ')}`,
-    fix: 'tenantctl doctor --fix',
-    mend: () => removeOldTemplate(parts, server.server, { name, current }, {}),
-  }))
+  return Promise.all(
+    old.map(async ({ name, builtAt, reasons }) => {
+      const facts = [await sizeOf(server, name), ...(builtAt ? [`built ${builtAt.replace(/\.\d+Z$/, 'Z')}`] : [])]
+      const why = reasons.length > 0 ? `: ${reasons.join('; ')}` : ''
+      const instead = current.map(each => `"${each}"`).join(' or ')
+      return {
+        check: 'template',
+        status: 'warning' as const,
+        server: server.server,
+        message: `template "${name}" (${facts.join(', ')}) is old${why}. New tenants are copied from ${instead}`,
+        fix: 'tenantctl doctor --fix',
+        mend: () => removeOldTemplate(parts, server.server, { name, current }, {}),
+      }
+    }),
+  )
 }
 
 async function sizeOf(server: ServerSnapshot, name: string): Promise<string> {
   const size = await withAdmin(server.address, {}, client => databaseSize(client, name))
-  return size === null ? '' : ` (${(size / 1024 / 1024).toFixed(1)} MB)`
+  return size === null ? 'of unknown size' : `${(size / 1024 / 1024).toFixed(1)} MB`
 }

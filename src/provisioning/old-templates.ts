@@ -7,13 +7,22 @@ import { removeRemains } from './build-template.ts'
 import type { RunOptions } from './create.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { type PlanContext, planTemplate, templateLock, templateMarker } from './template.ts'
+import { templateDifferences } from './template-differences.ts'
 
 /** Templates of a server by whether a new tenant would be copied from them. */
 export interface KnownTemplates {
   /** Names of those that tenants are made from now, with seeds and without, whether they are built or not. */
   current: string[]
-  /** Names of finished ones that are not among them. */
-  old: string[]
+  /** Finished ones that are not among them. */
+  old: OldTemplate[]
+}
+
+export interface OldTemplate {
+  name: string
+  /** Undefined for what its builder had no time to record. */
+  builtAt: string | undefined
+  /** In what it differs from the current one that is most like it. */
+  reasons: string[]
 }
 
 const finished = /^tenantctl_template_[0-9a-f]{24}$/
@@ -24,18 +33,25 @@ const finished = /^tenantctl_template_[0-9a-f]{24}$/
  */
 export async function sortTemplates(
   parts: ProvisioningParts,
+  server: string,
   adminFacts: PlanContext['adminFacts'],
   databases: Iterable<DatabaseEntry>,
 ): Promise<KnownTemplates | undefined> {
   const { roles } = parts.config
   const planned = [true, false].map(seed => planTemplate({ parts, adminFacts, seed, tenant: { roles } }))
-  const plans = await Promise.all(planned).catch(() => [])
-  const current = [...new Set(plans.flatMap(plan => plan?.name ?? []))]
+  const plans = (await Promise.all(planned).catch(() => [])).flatMap(plan => plan ?? [])
+  const current = [...new Set(plans.map(plan => plan.name))]
   if (current.length === 0) return undefined
   const marker = templateMarker(parts.registryId)
-  const old = [...databases]
+  const names = [...databases]
     .filter(({ name, marker: found }) => found === marker && finished.test(name) && !current.includes(name))
     .map(({ name }) => name)
+  const built = names.length > 0 ? await parts.builtTemplates.list(server) : new Map<string, never>()
+  const old = names.map(name => {
+    const { madeOf, builtAt } = built.get(name) ?? {}
+    const reasons = madeOf ? plans.map(plan => templateDifferences(madeOf, plan.madeOf)) : []
+    return { name, builtAt, reasons: reasons.sort((a, b) => a.length - b.length)[0] ?? [] }
+  })
   return { current, old }
 }
 
@@ -60,6 +76,7 @@ export async function removeOldTemplate(
       await removeRemains(admin, { name, roles: 'separate' }, marker)
     })
   })
+  await parts.builtTemplates.forget(server, name)
   // Nor is it of any interest which of the others were found to be of no use.
   await parts.refusedTemplates.forgetOthers(server, current)
 }

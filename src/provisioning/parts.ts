@@ -1,5 +1,6 @@
 import type { ResolvedConfig } from '../config/config.ts'
 import type { Migration, Seed } from '../migrations/source.ts'
+import type { BuiltTemplates } from '../registry/built-templates.ts'
 import type { RegistryInventory } from '../registry/inventory.ts'
 import type { OperationJournal } from '../registry/operation-journal.ts'
 import type { ReadyTenants } from '../registry/ready-tenants.ts'
@@ -28,6 +29,7 @@ export interface ProvisioningParts {
   seeds(): Promise<Seed[]>
   /** A hash of the other files beside migrations and seeds, which these may import or read. */
   companions(): Promise<string>
+  builtTemplates: BuiltTemplates
   refusedTemplates: RefusedTemplates
   /** The stock. */
   ready: ReadyTenants

@@ -5,6 +5,7 @@ import type { Migration, Seed } from '../migrations/source.ts'
 import { findDatabase } from '../postgres/databases.ts'
 import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import type { AdminFacts } from '../postgres/server.ts'
+import type { TemplateContents } from '../registry/built-templates.ts'
 import { historySchema, type RoleModel } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { buildTemplate } from './build-template.ts'
@@ -19,6 +20,7 @@ const lockWaitMs = 300_000
 export interface TemplatePlan {
   /** Of its database, and of its role: no two that differ in anything share it. */
   name: string
+  madeOf: TemplateContents
   roles: RoleModel
   migrations: readonly Migration[]
   seeds: readonly Seed[]
@@ -49,23 +51,21 @@ export async function planTemplate({
   if (migrations.length + seeds.length + extensions.length === 0) return undefined
   // An SQL file can read no other file.
   const importing = [...migrations, ...seeds].some(each => each.sql === undefined)
-  const fingerprint = createHash('sha256').update(
-    JSON.stringify({
-      layout,
-      registry: parts.registryId,
-      // Only its owner may copy a database that is not open to all as a template.
-      admin: [adminFacts.user, adminFacts.superuser],
-      major: Math.floor(adminFacts.version / 10_000),
-      roles,
-      historySchema: historySchema({ roles }),
-      extensions,
-      migrations: migrations.map(each => [each.file, each.checksum]),
-      seeds: seeds.map(each => [each.file, each.checksum]),
-      companions: importing ? await parts.companions() : '',
-    }),
-  )
-  const name = `tenantctl_template_${fingerprint.digest('hex').slice(0, 24)}`
-  return { name, roles, migrations, seeds, extensions }
+  const madeOf: TemplateContents = {
+    layout,
+    registry: parts.registryId,
+    // Only its owner may copy a database that is not open to all as a template.
+    admin: [adminFacts.user, adminFacts.superuser],
+    major: Math.floor(adminFacts.version / 10_000),
+    roles,
+    historySchema: historySchema({ roles }),
+    extensions,
+    migrations: migrations.map(each => [each.file, each.checksum]),
+    seeds: seeds.map(each => [each.file, each.checksum]),
+    companions: importing ? await parts.companions() : '',
+  }
+  const fingerprint = createHash('sha256').update(JSON.stringify(madeOf)).digest('hex')
+  return { name: `tenantctl_template_${fingerprint.slice(0, 24)}`, madeOf, roles, migrations, seeds, extensions }
 }
 
 /** Those before the first that differs per tenant: what comes after it may build on it. */
@@ -103,7 +103,7 @@ export async function ensureTemplate(context: TemplateContext): Promise<Origin |
     if (await isReady()) return
     if ((await parts.refusedTemplates.reason(server, plan.name)) !== undefined) return
     const refusal = await buildTemplate(context, plan)
-    if (refusal === undefined) return
+    if (refusal === undefined) return await parts.builtTemplates.record(server, plan.name, plan.madeOf)
     await parts.refusedTemplates.refuse(server, plan.name, refusal)
     // Once for everybody to see: new tenants take longer than they need to.
     notify(context.onEvent, { event: 'notice', message: `new tenants are made without a template: ${refusal}` })

@@ -1,6 +1,7 @@
 import type { RegistryConnection } from './connection.ts'
 import { finishIn } from './operation-journal.ts'
 import type { RoleModel } from './roles.ts'
+import { serverRow } from './servers.ts'
 import type { Tenant } from './tenant.ts'
 
 /** `filling`: being made, or left so by a crash; `taken`: its tenant is being made of it; `removing`: as `filling`. */
@@ -46,9 +47,7 @@ export class ReadyTenants {
   async begin({ id, server, roles, template, seeds }: NewReadyTenant): Promise<void> {
     await this.registry.query(
       'beginning a ready tenant',
-      `WITH server AS (
-         INSERT INTO tenantctl.servers (name) VALUES ($2)
-         ON CONFLICT (name) DO UPDATE SET name = EXCLUDED.name RETURNING id)
+      `WITH server AS (${serverRow('$2')})
        INSERT INTO tenantctl.ready_tenants (uuid, server_id, roles, template, seeds)
        SELECT $1, server.id, $3, $4, $5 FROM server`,
       [id, server, roles, template, seeds],

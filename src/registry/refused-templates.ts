@@ -1,4 +1,5 @@
 import type { RegistryConnection } from './connection.ts'
+import { serverRow } from './servers.ts'
 
 /** How long a failure that may pass keeps a process from trying again. */
 const patienceMs = 60_000
@@ -29,8 +30,8 @@ export class RefusedTemplates {
   async refuse(server: string, name: string, reason: string): Promise<void> {
     await this.registry.query(
       'refusing a template',
-      `INSERT INTO tenantctl.refused_templates (server_id, name, reason)
-       SELECT s.id, $2, $3 FROM tenantctl.servers s WHERE s.name = $1
+      `WITH server AS (${serverRow('$1')})
+       INSERT INTO tenantctl.refused_templates (server_id, name, reason) SELECT server.id, $2, $3 FROM server
        ON CONFLICT (server_id, name) DO UPDATE SET reason = EXCLUDED.reason, refused_at = pg_catalog.now()`,
       [server, name, reason],
     )

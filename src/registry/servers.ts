@@ -6,6 +6,12 @@ import type { Tenant, TenantCredentials } from './tenant.ts'
 
 export const defaultServer = 'default'
 
+/** SQL that gives the id of the server whose name the parameter holds, and makes its row on first use. */
+export function serverRow(parameter: string): string {
+  return `INSERT INTO tenantctl.servers (name) VALUES (${parameter})
+          ON CONFLICT (name) DO UPDATE SET name = EXCLUDED.name RETURNING id`
+}
+
 /**
  * How to reach the servers. A server's maintenance database, from which the admin works and in which tenants are
  * locked, is the one that its URL names: for the default server the registry's own.

@@ -6,6 +6,7 @@ import { hashCompanions, readMigrations, readSeeds } from '../migrations/source.
 import { parseAddress, type ServerAddress } from '../postgres/address.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { JobQueue } from '../queue/job-queue.ts'
+import { BuiltTemplates } from '../registry/built-templates.ts'
 import { RegistryConnection } from '../registry/connection.ts'
 import { DomainRegistry } from '../registry/domain-registry.ts'
 import { FleetCensus } from '../registry/fleet-census.ts'
@@ -75,6 +76,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       ),
       seeds: once(() => readSeeds(config.seeds.directory, { mayBeMissing: !config.seeds.explicit })),
       companions: once(() => hashCompanions([config.migrations.directory, config.seeds.directory])),
+      builtTemplates: new BuiltTemplates(connection),
       refusedTemplates: new RefusedTemplates(connection),
       ready: new ReadyTenants(connection),
       close: async () => {
