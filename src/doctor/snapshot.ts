@@ -16,6 +16,7 @@ import {
 import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import { type PoolerMode, poolerMode } from '../postgres/pooler.ts'
 import { tenantLockKey } from '../provisioning/lock.ts'
+import { markerStart } from '../provisioning/marker.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import type { RegisteredTenant } from '../registry/inventory.ts'
 import type { ReadyTenant } from '../registry/ready-tenants.ts'
@@ -104,7 +105,7 @@ async function readServer(
       databases: new Map(databases.map(each => [each.name, each])),
       roles: new Map(roles.map(each => [each.name, each])),
       prepared: await preparedTransactions(client),
-      locks: await heldAdvisoryLocks(client),
+      locks: await heldAdvisoryLocks(client, markerStart),
       template1IsOpen: facts.version < 150000 ? await template1IsOpen(address, signal) : undefined,
     }
   })

@@ -1,6 +1,6 @@
+import { markerOf } from '../provisioning/marker.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { readyPlace, removeReady } from '../provisioning/ready.ts'
-import { markerOf } from '../provisioning/steps.ts'
 import { planTemplate } from '../provisioning/template.ts'
 import type { ReadyTenant } from '../registry/ready-tenants.ts'
 import { roleNames } from '../registry/roles.ts'

@@ -175,17 +175,6 @@ export async function listSessions(client: Client, database: string): Promise<Se
   )
 }
 
-/** Ends the sessions of a database. Needs membership in their roles or in pg_signal_backend. */
-export async function endSessions(client: Client, database: string): Promise<void> {
-  await query(
-    client,
-    `ending the sessions of database "${database}"`,
-    `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-      WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid() AND usename IS NOT NULL`,
-    [database],
-  )
-}
-
 /**
  * Drops a database and ends what sessions are left in it. FORCE does nothing about prepared transactions and slots, and
  * refuses an admin that is no superuser while autovacuum is at work there: without FORCE, autovacuum makes way.

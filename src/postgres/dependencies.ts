@@ -53,3 +53,36 @@ export async function listDependencies(client: Client, role: string, ownDatabase
 export async function revokeEverything(client: Client, role: string): Promise<void> {
   await query(client, `revoking all rights of role "${role}"`, `DROP OWNED BY ${quoteIdentifier(role)}`)
 }
+
+/** Takes back what the login of `client` has granted a role in the database that it is in; policies are left. */
+export async function revokeGrants(client: Client, role: string): Promise<void> {
+  const doing = `revoking what was granted to role "${role}"`
+  await query(client, doing, 'SET LOCAL search_path TO pg_catalog, pg_temp; SET LOCAL quote_all_identifiers TO off')
+  const grants = await query<{ statement: string }>(
+    client,
+    doing,
+    `WITH granted AS (
+       SELECT s.classid, s.objid FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_roles r ON r.oid = s.refobjid
+        WHERE r.rolname = $1 AND s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.deptype = 'a'
+          AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+     SELECT DISTINCT 'REVOKE ALL ON ' || objects AS statement FROM (
+       SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::pg_catalog.regclass
+         FROM granted g JOIN pg_catalog.pg_class c ON g.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = g.objid
+       UNION ALL SELECT 'ROUTINE ' || objid::pg_catalog.regprocedure FROM granted WHERE classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+       UNION ALL SELECT 'TYPE ' || objid::pg_catalog.regtype FROM granted WHERE classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+       UNION ALL SELECT 'SCHEMA ' || objid::pg_catalog.regnamespace FROM granted WHERE classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+       UNION ALL SELECT 'LARGE OBJECT ' || objid FROM granted WHERE classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass
+     ) g (objects)
+     UNION ALL
+     SELECT 'ALTER DEFAULT PRIVILEGES FOR ROLE ' || d.defaclrole::pg_catalog.regrole
+            || COALESCE(' IN SCHEMA ' || NULLIF(d.defaclnamespace, 0)::pg_catalog.regnamespace, '') || ' REVOKE ALL ON '
+            || CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'ROUTINES' WHEN 'T' THEN 'TYPES'
+                 WHEN 'n' THEN 'SCHEMAS' WHEN 'L' THEN 'LARGE OBJECTS' END
+       FROM granted g JOIN pg_catalog.pg_default_acl d ON g.classid = 'pg_catalog.pg_default_acl'::pg_catalog.regclass AND d.oid = g.objid`,
+    [role],
+  )
+  for (const { statement } of grants) {
+    const cascade = statement.startsWith('REVOKE') ? ' CASCADE' : ''
+    await query(client, doing, `${statement} FROM ${quoteIdentifier(role)}${cascade}`)
+  }
+}

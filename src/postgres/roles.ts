@@ -72,6 +72,12 @@ export async function grantRole(client: Client, admin: AdminFacts, role: string,
   )
 }
 
+/** Before PostgreSQL 16 a role may end any membership in itself (manual, REVOKE): the admin makes itself a member again. */
+export async function ensureMembership(client: Client, admin: AdminFacts, role: string): Promise<void> {
+  if (admin.superuser || admin.version >= 160000 || (await isMember(client, role, admin.user))) return
+  await grantRole(client, admin, role, admin.user)
+}
+
 export async function revokeRole(client: Client, role: string, member: string): Promise<void> {
   await query(
     client,

@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asTenancyError } from '../errors.ts'
-import type { Client } from './connect.ts'
+import { type Client, withTransaction } from './connect.ts'
 import type { Session } from './databases.ts'
 import { query } from './query.ts'
+import { ensureMembership } from './roles.ts'
+import type { AdminFacts } from './server.ts'
+import { classOf, sqlstate, sqlstateOf } from './sqlstate.ts'
 
 /** Ending a session takes as long as its running statement needs to notice. */
 const patienceMs = 10_000
@@ -14,14 +17,16 @@ const patienceMs = 10_000
  */
 export async function endAllSessions(
   client: Client,
+  admin: AdminFacts,
   whose: { database: string; roles: readonly string[] },
 ): Promise<{ sessions: Session[]; reason: string | undefined }> {
   const deadline = Date.now() + patienceMs
   for (let pause = 10; ; pause = Math.min(pause * 2, 250)) {
     const sessions = await sessionsOf(client, whose)
     let reason: string | undefined
-    for (const { pid } of sessions) {
-      await terminate(client, pid).catch(error => {
+    for (const { pid, user } of sessions) {
+      const role = whose.roles.find(name => name === user)
+      await endSession(client, admin, pid, role).catch(error => {
         reason = asTenancyError(error).message
       })
     }
@@ -48,6 +53,53 @@ export function sessionsOf(
   )
 }
 
-async function terminate(client: Client, pid: number): Promise<void> {
-  await query(client, `ending session ${pid}`, 'SELECT pg_catalog.pg_terminate_backend($1)', [pid])
+/** In one transaction, so that the role cannot take the admin its membership away in between. */
+export async function endSession(
+  client: Client,
+  admin: AdminFacts,
+  pid: number,
+  role: string | undefined,
+): Promise<void> {
+  await withTransaction(client, async () => {
+    if (role !== undefined) await ensureMembership(client, admin, role)
+    await query(client, `ending session ${pid}`, 'SELECT pg_catalog.pg_terminate_backend($1)', [pid])
+  })
+}
+
+/**
+ * Runs a statement about roles that may resist: in an open transaction, ALTER ROLE on itself locks a role's row for as
+ * long as it likes, and one after the other makes every second statement of others fail. Their sessions are ended until
+ * the statement has got through.
+ */
+export async function overrule(
+  client: Client,
+  admin: AdminFacts,
+  roles: readonly string[],
+  work: () => Promise<void>,
+): Promise<void> {
+  const deadline = Date.now() + patienceMs
+  const wait = (time: string) =>
+    query(client, 'limiting a wait', "SELECT pg_catalog.set_config('lock_timeout', $1, false)", [time])
+  const [before] = await query<{ wait: string }>(
+    client,
+    'reading lock_timeout',
+    "SELECT pg_catalog.current_setting('lock_timeout') AS wait",
+  )
+  await wait('500ms')
+  try {
+    for (;;) {
+      try {
+        return await work()
+      } catch (error) {
+        const resisted = classOf(error) === 'transient' && sqlstateOf(error) !== sqlstate.queryCanceled
+        if (!resisted || Date.now() > deadline) throw error
+        for (const { pid, user } of await sessionsOf(client, { database: '', roles })) {
+          // One that cannot be ended shows when the time is up.
+          await endSession(client, admin, pid, user ?? undefined).catch(() => undefined)
+        }
+      }
+    }
+  } finally {
+    await wait(before?.wait ?? '0').catch(() => undefined)
+  }
 }

@@ -1,7 +1,7 @@
 import { TenancyError } from '../errors.ts'
 import { findDatabase, setAllowConnections } from '../postgres/databases.ts'
 import { findRole, setRoleLogin } from '../postgres/roles.ts'
-import { endAllSessions, sessionsOf } from '../postgres/sessions.ts'
+import { endAllSessions, overrule, sessionsOf } from '../postgres/sessions.ts'
 import { loginRoles } from '../registry/roles.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { TenantOnServer } from './step.ts'
@@ -16,22 +16,38 @@ import type { TenantOnServer } from './step.ts'
  * open sessions are `CONNECTIONS_OPEN`, and everybody may come in as before.
  */
 export async function closeTenant(context: TenantOnServer, options: { endSessions: boolean }): Promise<void> {
-  const { admin, tenant } = context
+  const { admin, adminFacts, tenant } = context
+  const roles = loginRoles(tenant)
   await requirePresent(context)
+  if (options.endSessions) {
+    await overrule(admin, adminFacts, roles, () => setAccess(context, false))
+    return endTenantSessions(context)
+  }
+  const refuseVisitors = async () => {
+    const sessions = await sessionsOf(admin, { database: tenant.database, roles })
+    if (sessions.length > 0) throw connectionsOpen(tenant, sessions)
+  }
+  // Whoever is in may hold the very rows that are to be changed.
+  await refuseVisitors()
   const wasOpen = await hasAccess(context, true)
   await setAccess(context, false)
-  if (!options.endSessions) {
-    const sessions = await sessionsOf(admin, { database: tenant.database, roles: loginRoles(tenant) })
-    if (sessions.length === 0) return
+  await refuseVisitors().catch(async error => {
     if (wasOpen) await setAccess(context, true)
-    throw connectionsOpen(tenant, sessions)
-  }
-  await endTenantSessions(context)
+    throw error
+  })
 }
 
 /** Ends all sessions of a tenant. Throws `CONNECTIONS_OPEN` with those that the admin may not end. */
-export async function endTenantSessions({ admin, tenant }: TenantOnServer): Promise<void> {
-  const { sessions, reason } = await endAllSessions(admin, { database: tenant.database, roles: loginRoles(tenant) })
+export async function endTenantSessions(context: TenantOnServer): Promise<void> {
+  await endTheseSessions(context, { database: context.tenant.database, roles: loginRoles(context.tenant) })
+}
+
+/** Of the tenant's database and roles those that are provably its own. */
+export async function endTheseSessions(
+  { admin, adminFacts, tenant }: TenantOnServer,
+  whose: { database: string; roles: readonly string[] },
+): Promise<void> {
+  const { sessions, reason } = await endAllSessions(admin, adminFacts, whose)
   if (sessions.length === 0) return
   throw connectionsOpen(tenant, sessions, reason ?? 'they did not end in time; run the command again')
 }

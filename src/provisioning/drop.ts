@@ -1,6 +1,7 @@
 import { isTenancyError, TenancyError } from '../errors.ts'
-import { findDatabase, findMarked, listSessions } from '../postgres/databases.ts'
+import { findDatabase, findMarked } from '../postgres/databases.ts'
 import { findRole } from '../postgres/roles.ts'
+import { sessionsOf } from '../postgres/sessions.ts'
 import { roleNames } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { openTenant } from './access.ts'
@@ -97,7 +98,12 @@ async function refuseDrop(context: StepContext): Promise<void> {
   }
   const database = await findDatabase(admin, tenant.database)
   const roles: Awaited<ReturnType<typeof findRole>>[] = []
-  for (const name of roleNames(tenant)) roles.push(await findRole(admin, name))
+  const ownRoles: string[] = []
+  for (const name of roleNames(tenant)) {
+    const role = await findRole(admin, name)
+    roles.push(role)
+    if (role?.marker === marker) ownRoles.push(name)
+  }
   // One that never got that far may well stand beside a foreign database of the name it wanted.
   const complete = tenant.status === 'active' || tenant.status === 'suspended'
   const foreign = [database, ...roles].some(each => each && each.marker !== marker)
@@ -112,8 +118,9 @@ async function refuseDrop(context: StepContext): Promise<void> {
     )
   }
   await refuseRenamed(admin, tenant, marker)
-  if (force || database?.marker !== marker) return
-  const sessions = await listSessions(admin, tenant.database)
+  if (force) return
+  const whose = { database: database?.marker === marker ? tenant.database : '', roles: ownRoles }
+  const sessions = await sessionsOf(admin, whose)
   if (sessions.length > 0) throw connectionsOpen(tenant, sessions)
 }
 

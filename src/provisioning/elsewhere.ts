@@ -1,10 +1,14 @@
-import { TenancyError } from '../errors.ts'
-import { withAdmin } from '../postgres/connect.ts'
-import { listDependencies, type RoleDependency, revokeEverything } from '../postgres/dependencies.ts'
+import { isTenancyError, TenancyError, throwIfAborted } from '../errors.ts'
+import { type Client, withAdmin } from '../postgres/connect.ts'
+import { findDatabase } from '../postgres/databases.ts'
+import { listDependencies, type RoleDependency, revokeEverything, revokeGrants } from '../postgres/dependencies.ts'
 import { quoteIdentifier } from '../postgres/identifiers.ts'
-import { findRole } from '../postgres/roles.ts'
+import { query } from '../postgres/query.ts'
+import { ensureMembership, findRole } from '../postgres/roles.ts'
 import { roleNames } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import { insideAsTenant } from './as-tenant.ts'
+import { readMarker, type TenantMarker } from './marker.ts'
 import type { TenantOnServer } from './step.ts'
 
 /*
@@ -48,24 +52,55 @@ async function refuseOwner({ admin, tenant }: TenantOnServer, role: string): Pro
 }
 
 async function release(
-  { parts, tenant }: TenantOnServer,
+  context: TenantOnServer,
   role: string,
   dependencies: readonly RoleDependency[],
   options: { rehearsal: boolean },
 ): Promise<void> {
+  const { parts, tenant, admin, adminFacts } = context
   const address = parts.servers.admin(tenant.server)
   const databases = new Set(dependencies.map(each => each.database ?? address.database))
   for (const database of databases) {
-    const doing = `entering database "${database}", in which role "${role}" was granted something`
-    await withAdmin({ ...address, database }, { doing }, async client => {
-      await client.query('BEGIN')
-      await revokeEverything(client, role)
+    const undo = async (client: Client, revoke: (client: Client, role: string) => Promise<void>) => {
+      await query(client, `revoking the rights of role "${role}"`, 'BEGIN')
+      await revoke(client, role)
       // What somebody else granted is left as it is, without so much as an error.
       const all = await listDependencies(client, role, tenant.database)
-      const left = all.filter(each => each.database === null || each.database === database)
+      const left = all.filter(
+        each => each.database === database || (each.database === null && database === address.database),
+      )
       if (left.length > 0) throw grantedElsewhere(tenant, role, left)
-      await client.query(options.rehearsal ? 'ROLLBACK' : 'COMMIT')
+      await query(client, `revoking the rights of role "${role}"`, options.rehearsal ? 'ROLLBACK' : 'COMMIT')
+    }
+    const owner = readMarker((await findDatabase(admin, database))?.marker ?? null)
+    if (owner) {
+      await insideGrantor(context, role, { database, owner, dependencies }, client => undo(client, revokeGrants))
+      continue
+    }
+    const doing = `entering database "${database}", in which role "${role}" was granted something`
+    await withAdmin({ ...address, database }, { doing }, async client => {
+      await ensureMembership(client, adminFacts, role)
+      await undo(client, revokeEverything)
     })
+  }
+}
+
+/** In another tenant's database, its own login takes back what it has granted: the admin does not enter there. */
+async function insideGrantor(
+  { parts, tenant, signal }: TenantOnServer & { signal?: AbortSignal | undefined },
+  role: string,
+  { database, owner, dependencies }: { database: string; owner: TenantMarker; dependencies: readonly RoleDependency[] },
+  work: (client: Client) => Promise<void>,
+): Promise<void> {
+  const grantor = owner.registryId === parts.registryId ? await parts.registry.find(owner.tenantId) : undefined
+  try {
+    if (grantor?.database !== database) throw new Error('it is not known whose database that is')
+    await insideAsTenant({ parts, tenant: grantor, signal }, work)
+  } catch (error) {
+    throwIfAborted(signal)
+    if (isTenancyError(error) && error.code === 'OBJECTS_ELSEWHERE') throw error
+    const there = dependencies.filter(each => each.database === database)
+    throw grantedElsewhere(tenant, role, there).with({ cause: error })
   }
 }
 
@@ -80,7 +115,7 @@ function ownsElsewhere(tenant: Tenant, role: string, owned: readonly RoleDepende
 function grantedElsewhere(tenant: Tenant, role: string, left: readonly RoleDependency[]): TenancyError {
   return new TenancyError('OBJECTS_ELSEWHERE', `role "${role}" has rights on ${describe(left)}`, {
     tenant: tenant.slug,
-    hint: `the admin has not granted them: let their owner, or a superuser, revoke them there: DROP OWNED BY ${quoteIdentifier(role)};`,
+    hint: `the admin has not granted them: let their owner revoke them there, or a superuser: DROP OWNED BY ${quoteIdentifier(role)};`,
   })
 }
 

@@ -8,6 +8,7 @@ import type { ReadyTenant } from '../registry/ready-tenants.ts'
 import type { Origin } from './copy.ts'
 import type { RunOptions } from './create.ts'
 import { makeReady } from './make-ready.ts'
+import { markerStart } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { isWhole, removeReady } from './ready.ts'
 import { ensureTemplate, planTemplate, type TemplateContext } from './template.ts'
@@ -75,6 +76,7 @@ export async function fillPool(
     const wait = {
       timeoutMs: options.waitMs ?? lockWaitMs,
       signal: options.signal,
+      evict: markerStart,
       onWait: () =>
         notify(options.onEvent, { event: 'notice', message: `another run is filling the stock of ${server}` }),
       onTimeout: () => new TenancyError('TENANT_LOCKED', `another run is filling the stock of server "${server}"`),

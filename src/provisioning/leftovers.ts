@@ -8,6 +8,7 @@ import type { Tenant } from '../registry/tenant.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { RunOptions } from './create.ts'
 import { withTenantLock } from './lock.ts'
+import { readMarker } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 
 /** A database or role of ours that no tenant's row speaks of. */
@@ -26,12 +27,6 @@ export interface Leftover {
 }
 
 const temporary = /^tenantctl_new_([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/
-
-/** Which registry and which tenant a marker names; undefined for one that is none of tenantctl's. */
-export function readMarker(marker: string | null): { registryId: string; tenantId: string } | undefined {
-  const [, registryId, tenantId] = /^tenantctl ([0-9a-f-]{36}) ([0-9a-f-]{36})$/.exec(marker ?? '') ?? []
-  return registryId && tenantId ? { registryId, tenantId } : undefined
-}
 
 /**
  * Looks for leftovers among what a server has. `rows` are the ids of all tenants of the registry, retained ones too. What

@@ -1,9 +1,10 @@
 import { TenancyError } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
-import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
+import { findLockHolder, type LockHolder, lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import type { RunningOperation } from '../registry/operation-journal.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import { markerStart } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 
 const lockWaitMs = 30_000
@@ -29,20 +30,21 @@ export async function withTenantLock<T>(
   const address = parts.servers.admin(tenant.server)
   const doing = `connecting to server "${tenant.server}" as ${address.user}`
   return withAdmin(address, { signal: options.signal, doing }, admin => {
+    const key = tenantLockKey(parts, tenant.id)
+    const holder = async () =>
+      describeHolder(await parts.journal.running(tenant.id), await findLockHolder(admin, key).catch(() => undefined))
     const wait = {
       timeoutMs: options.waitMs ?? lockWaitMs,
       signal: options.signal,
-      onWait: async () => {
-        const reason = describeHolder(await parts.journal.running(tenant.id))
-        notify(options.onEvent, { event: 'waiting', tenant: tenant.slug, reason })
-      },
+      evict: markerStart,
+      onWait: async () => notify(options.onEvent, { event: 'waiting', tenant: tenant.slug, reason: await holder() }),
       onTimeout: async () =>
-        new TenancyError('TENANT_LOCKED', describeHolder(await parts.journal.running(tenant.id)), {
+        new TenancyError('TENANT_LOCKED', await holder(), {
           tenant: tenant.slug,
           hint: 'wait for it to finish, then run the same command again; the lock ends with its holder',
         }),
     }
-    return withAdvisoryLock(admin, tenantLockKey(parts, tenant.id), wait, () => work(admin))
+    return withAdvisoryLock(admin, key, wait, () => work(admin))
   })
 }
 
@@ -51,7 +53,8 @@ export function tenantLockKey(parts: Pick<ProvisioningParts, 'registryId'>, tena
   return lockKey('tenant', parts.registryId, tenantId)
 }
 
-function describeHolder(operation: RunningOperation | undefined): string {
+function describeHolder(operation: RunningOperation | undefined, session: LockHolder | undefined): string {
+  if (!operation && session) return `locked by pid ${session.pid} (${session.role}) since ${session.since}`
   if (!operation) return 'locked by another run'
   return `locked by "${operation.kind}" of ${operation.actor} (pid ${operation.pid}) since ${operation.startedAt}`
 }

@@ -10,9 +10,10 @@ import { type Origin, takeOverCopy } from './copy.ts'
 import type { RunOptions } from './create.ts'
 import { admit } from './handover.ts'
 import { withTenantLock } from './lock.ts'
+import { markerOf } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { discardReady, readyPlace } from './ready.ts'
-import { markerOf, temporaryName } from './steps.ts'
+import { temporaryName } from './steps.ts'
 
 /**
  * Adds a ready tenant to a server's stock, a copy of its template. What a crash leaves of it is never finished but

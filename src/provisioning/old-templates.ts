@@ -5,6 +5,7 @@ import type { DatabaseEntry } from '../postgres/inventory.ts'
 import { withAdvisoryLock } from '../postgres/locks.ts'
 import { removeRemains } from './build-template.ts'
 import type { RunOptions } from './create.ts'
+import { markerStart } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { type PlanContext, planTemplate, templateLock, templateMarker } from './template.ts'
 import { templateDifferences } from './template-differences.ts'
@@ -69,7 +70,7 @@ export async function removeOldTemplate(
   const marker = templateMarker(parts.registryId)
   await withAdmin(parts.servers.admin(server), { signal }, admin => {
     const onTimeout = () => new TenancyError('TENANT_LOCKED', `template ${name} is being built right now`)
-    const wait = { timeoutMs: 0, signal, onTimeout }
+    const wait = { timeoutMs: 0, signal, evict: markerStart, onTimeout }
     return withAdvisoryLock(admin, templateLock(parts.registryId, name), wait, async () => {
       if ((await findDatabase(admin, name))?.marker === marker) await dropDatabase(admin, name)
       // Its names are among those of separate roles.

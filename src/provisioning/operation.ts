@@ -4,9 +4,9 @@ import { adminFacts } from '../postgres/server.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { withTenantLock } from './lock.ts'
+import { markerOf } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 import type { StepContext, TenantOnServer } from './step.ts'
-import { markerOf } from './steps.ts'
 
 export interface OperationOptions {
   signal?: AbortSignal | undefined

@@ -6,9 +6,10 @@ import { roleNames } from '../registry/roles.ts'
 import type { RunOptions } from './create.ts'
 import type { Place } from './handover.ts'
 import { withTenantLock } from './lock.ts'
+import { markerOf } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 import type { TenantOnServer } from './step.ts'
-import { markerOf, temporaryName } from './steps.ts'
+import { temporaryName } from './steps.ts'
 
 /*
  * A ready tenant is a copy of the template that its own roles have taken over, shut for everybody: its database takes no

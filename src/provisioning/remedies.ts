@@ -6,15 +6,16 @@ import type { OperationKind } from '../registry/operation.ts'
 import type { RetainedTenant } from '../registry/retained-tenants.ts'
 import { historySchema } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import { insideAsTenant } from './as-tenant.ts'
 import { removeDumpRole } from './backup.ts'
 import { finishTenant, type RunOptions } from './create.ts'
 import { type DropOptions, dropTenant } from './drop.ts'
 import { withTenantLock } from './lock.ts'
+import { markerOf } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { purgeTenant } from './purge.ts'
 import { restoreTenant } from './restore.ts'
 import { rotatePassword } from './rotate-password.ts'
-import { insideAsTenant, markerOf } from './steps.ts'
 import { resumeTenant, suspendTenant } from './suspend.ts'
 import { undropTenant } from './undrop.ts'
 
@@ -77,10 +78,19 @@ export const remedies: Partial<Record<OperationKind, Remedy>> = {
     },
   },
   undrop: {
-    async finish({ parts, tenant, parameters, options }) {
+    async finish(work) {
+      const { parts, tenant, parameters, options } = work
       if (isRetained(tenant) || tenant.status !== 'dropping') return undefined
-      await undropTenant(parts, tenant.id, { slug: parameters.slug as string | undefined, ...options })
-      return 'brought it back whole'
+      try {
+        await undropTenant(parts, tenant.id, { slug: parameters.slug as string | undefined, ...options })
+        return 'brought it back whole'
+      } catch (error) {
+        // It came too late: what the undrop found gone can only be finished.
+        if (!isTenancyError(error) || error.code !== 'TENANT_DROPPING') throw error
+        const drop = await parts.unfinished.newest(tenant.id, ['drop'])
+        if (!drop) throw error
+        return remedies.drop?.finish({ ...work, ...drop })
+      }
     },
   },
   purge: {
@@ -105,11 +115,8 @@ export const remedies: Partial<Record<OperationKind, Remedy>> = {
   },
   'rotate-password': {
     afterFailure: true,
-    async finish({ parts, tenant, parameters, steps, options }) {
-      const chosen = (await parts.passwords.pending(tenant)) !== undefined
-      // Where the new password is in force already, what is left is to end the sessions of the old one.
-      const lingering = steps.includes('promotePassword') && parameters.keepSessions !== true
-      if (!chosen && !lingering) return undefined
+    async finish({ parts, tenant, parameters, options }) {
+      if (!(await parts.passwords.pending(tenant))) return undefined
       await rotatePassword(parts, tenant, { keepSessions: parameters.keepSessions === true, ...options })
       return 'gave it its new password'
     },

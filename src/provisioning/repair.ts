@@ -7,6 +7,7 @@ import type { Tenant } from '../registry/tenant.ts'
 import type { OperationProgress, UnfinishedOperation } from '../registry/unfinished.ts'
 import type { RunOptions } from './create.ts'
 import { withTenantLock } from './lock.ts'
+import { markerStart } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { isRetained, makers, remedies } from './remedies.ts'
 
@@ -22,7 +23,7 @@ export async function repairTenant(
   tenant: Pick<Tenant, 'id' | 'slug' | 'server'>,
   options: RunOptions,
 ): Promise<string[]> {
-  const { interrupted, unfinished } = await examine(parts, tenant, options)
+  const { interrupted, unfinished, status } = await examine(parts, tenant, options)
   const done = interrupted === 0 ? [] : [`marked ${operations(interrupted)} as interrupted`]
   for (const operation of unfinished) {
     throwIfAborted(options.signal)
@@ -30,7 +31,10 @@ export async function repairTenant(
     if (current) push(done, await remedies[operation.kind]?.finish({ ...operation, parts, tenant: current, options }))
     if (operation.id !== undefined) await parts.unfinished.settle(operation.id)
   }
-  return done
+  // What was brought back may be half-made itself: it was dropped before it was finished.
+  const left = await findTenant(parts, tenant.id)
+  const isHalfMade = left && !isRetained(left) && makers[left.status] !== undefined && left.status !== status
+  return isHalfMade ? [...done, ...(await repairTenant(parts, left, options))] : done
 }
 
 /** Whether a tenant, or what the journal says of it, gives a reason to repair it. */
@@ -53,6 +57,8 @@ function isLeft({ kind, status }: UnfinishedOperation): boolean {
 
 interface Examined {
   interrupted: number
+  /** Of the tenant; undefined when there is none any more. */
+  status: Tenant['status'] | undefined
   /** What is to be brought to an end, the one that explains the tenant's status first. */
   unfinished: OperationProgress[]
 }
@@ -67,19 +73,20 @@ async function examine(
     const current = await findTenant(parts, tenant.id)
     // Nobody else holds the tenant's lock. The one in its database is looked for after the operations were read:
     // whoever wrote one down took its lock before.
-    const locks = await heldAdvisoryLocks(admin)
+    const locks = await heldAdvisoryLocks(admin, markerStart)
     const busy = current !== undefined && locks.has(lockId(current.database, databaseLockKey))
     const dead = before.filter(({ kind, status }) => status === 'running' && !(busy && databaseKinds.includes(kind)))
     const interrupted = await parts.unfinished.interrupt(dead.map(each => each.id))
     const left = (await parts.unfinished.list(tenant.id)).filter(each => each.status !== 'running' && isLeft(each))
     const kinds = current && !isRetained(current) && makers[current.status]
-    if (!kinds) return { interrupted, unfinished: left }
+    const status = current?.status
+    if (!kinds) return { interrupted, status, unfinished: left }
     const maker = (await parts.unfinished.newest(tenant.id, kinds)) ?? {
       kind: kinds[0] as OperationKind,
       parameters: {},
       steps: [],
     }
-    return { interrupted, unfinished: [maker, ...left.filter(({ id }) => id !== maker.id)] }
+    return { interrupted, status, unfinished: [maker, ...left.filter(({ id }) => id !== maker.id)] }
   })
 }
 

@@ -15,11 +15,12 @@ import { historySchema, type RoleModel, rolesOf } from '../registry/roles.ts'
 import { defaultServer } from '../registry/servers.ts'
 import type { Labels, Tenant } from '../registry/tenant.ts'
 import { endTenantSessions } from './access.ts'
+import { insideAsTenant } from './as-tenant.ts'
 import { describeTenant, type RunOptions, recordFailure, reserveOrFind } from './create.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
 import { applySteps, type ProvisioningStep } from './step.ts'
-import { activate, emptyTenantSteps, insideAsTenant } from './steps.ts'
+import { activate, emptyTenantSteps } from './steps.ts'
 
 export interface RestoreInput {
   /** Path of a dump that `drop` with a backup, or `pg_dump --format=custom`, has made. */

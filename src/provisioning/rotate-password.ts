@@ -2,13 +2,15 @@ import { TenancyError } from '../errors.ts'
 import { withClient } from '../postgres/connect.ts'
 import { setRolePassword } from '../postgres/roles.ts'
 import { scramVerifier } from '../postgres/scram.ts'
-import { rolesOf } from '../registry/roles.ts'
+import { overrule } from '../postgres/sessions.ts'
+import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
+import { loginRoles, rolesOf } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { loginsOf, type Passwords } from '../registry/tenant-passwords.ts'
 import type { TenantLogin } from '../registry/tenant-registry.ts'
 import { generatePassword } from '../secrets/password.ts'
 import type { Secret } from '../secrets/secret.ts'
-import { endTenantSessions, requirePresent } from './access.ts'
+import { closeTenant, endTenantSessions, openTenant, requirePresent } from './access.ts'
 import type { RunOptions } from './create.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
@@ -46,37 +48,40 @@ function rotationSteps(keepSessions: boolean): readonly ProvisioningStep[] {
       apply: ({ parts, tenant }) =>
         parts.passwords.propose(tenant, new Map(loginsOf(tenant).map(login => [login, generatePassword()]))),
     },
-    {
-      ...forwards,
-      name: 'changeRole',
-      apply: context =>
-        forEachLogin(context, async (login, password) => {
-          const role = rolesOf(context.tenant)[login]
-          await setRolePassword(context.admin, context.adminFacts, role, await scramVerifier(password))
-        }),
-    },
+    { ...forwards, name: 'changeRole', apply: context => changeRoles(context, keepSessions) },
+    // Before the new password is tried: whoever is in could set one of his own after.
+    { ...forwards, name: 'endSessions', isDone: async () => keepSessions, apply: endTenantSessions },
     { ...forwards, name: 'verify', apply: context => verify(context, keepSessions) },
     { ...forwards, name: 'promotePassword', apply: ({ parts, tenant }) => parts.passwords.promote(tenant.id) },
-    {
-      ...forwards,
-      name: 'endSessions',
-      isDone: async () => keepSessions,
-      apply: endTenantSessions,
-    },
   ]
 }
 
-/** Logs in. Without a free connection, sessions that have to go anyway make room. */
+async function changeRoles(context: StepContext, keepSessions: boolean): Promise<void> {
+  const { admin, adminFacts, tenant } = context
+  const change = () =>
+    forEachLogin(context, async (login, password) => {
+      await setRolePassword(admin, adminFacts, rolesOf(tenant)[login], await scramVerifier(password))
+    })
+  if (keepSessions) await change()
+  else await overrule(admin, adminFacts, loginRoles(tenant), change)
+}
+
+/** The role may not log in; its database takes no connections. */
+const shutOut: string[] = ['28000', '55000']
+/** Whoever set a password of his own while his sessions were being ended comes back with it, as often as he can. */
+const resisted: string[] = [...shutOut, sqlstate.invalidPassword, sqlstate.tooManyConnections]
+
+/** Logs in. Where that fails, once more with the door shut while the password changes: also for who died doing so. */
 async function verify(context: StepContext, keepSessions: boolean): Promise<void> {
-  await forEachLogin(context, async (login, password) => {
-    try {
-      await logIn(context, login, password)
-    } catch (error) {
-      if (keepSessions || (error as { sqlstate?: string }).sqlstate !== '53300') throw error
-      await endTenantSessions(context)
-      await logIn(context, login, password)
-    }
-  })
+  try {
+    await forEachLogin(context, (login, password) => logIn(context, login, password))
+  } catch (error) {
+    if (keepSessions || !resisted.includes(sqlstateOf(error) ?? '')) throw error
+    await closeTenant(context, { endSessions: true })
+    await changeRoles(context, keepSessions)
+    if (context.tenant.status === 'active') await openTenant(context)
+    await forEachLogin(context, (login, password) => logIn(context, login, password))
+  }
 }
 
 async function logIn({ parts, tenant, signal }: StepContext, login: TenantLogin, password: Secret): Promise<void> {
@@ -85,8 +90,7 @@ async function logIn({ parts, tenant, signal }: StepContext, login: TenantLogin,
   const doing = `logging in as role "${username}" with its new password`
   await withClient(address, { signal, doing }, async () => undefined).catch(error => {
     // A suspended tenant is turned away after its password was found right (InitializeSessionUserId, CheckMyDatabase).
-    const { sqlstate } = error as { sqlstate?: string }
-    if (tenant.status === 'suspended' && (sqlstate === '28000' || sqlstate === '55000')) return
+    if (tenant.status === 'suspended' && shutOut.includes(sqlstateOf(error) ?? '')) return
     throw error
   })
 }

@@ -1,21 +1,17 @@
 import { TenancyError } from '../errors.ts'
 import { bindKnex } from '../migrations/knex-binding.ts'
-import { bookkeepingTimeoutMs, migrateDatabase, withDatabaseLock } from '../migrations/migrate.ts'
+import { migrateDatabase, withDatabaseLock } from '../migrations/migrate.ts'
 import { versionOf } from '../migrations/version.ts'
-import { type Client, withAdmin, withClient } from '../postgres/connect.ts'
-import {
-  dropDatabase,
-  endSessions,
-  findDatabase,
-  listSessions,
-  publishDatabase,
-  setAllowConnections,
-} from '../postgres/databases.ts'
+import { type Client, withAdmin } from '../postgres/connect.ts'
+import { dropDatabase, findDatabase, publishDatabase, setAllowConnections } from '../postgres/databases.ts'
 import { createRole, dropRole, findRole, setRoleLogin } from '../postgres/roles.ts'
 import { createExtensions, hasExtensions } from '../postgres/schema.ts'
 import { scramVerifier } from '../postgres/scram.ts'
+import { overrule, sessionsOf } from '../postgres/sessions.ts'
 import { historySchema, loginRoles, roleNames, rolesOf } from '../registry/roles.ts'
 import { seedDatabase, wasCommitted } from '../seeds.ts'
+import { endTheseSessions } from './access.ts'
+import { insideAsTenant } from './as-tenant.ts'
 import { connectionsOpen } from './conflicts.ts'
 import { createFromTemplate, isAtHead, isTakenOver, originOf, takeOverCopy } from './copy.ts'
 import { releaseRoles } from './elsewhere.ts'
@@ -124,21 +120,23 @@ const grantAccess: ProvisioningStep = {
   },
   /** Nobody comes in any more, and who is in goes. Without `force` that is taken back when somebody is in. */
   async undo(context) {
-    const { admin, tenant, marker, force } = context
+    const { admin, adminFacts, tenant, marker, force } = context
     const database = await findDatabase(admin, tenant.database)
-    if (database?.marker === marker && !database.invalid) {
-      await setAllowConnections(admin, tenant.database, false)
-      const sessions = await listSessions(admin, tenant.database)
-      if (sessions.length > 0 && !force) {
-        await setAllowConnections(admin, tenant.database, true)
-        throw connectionsOpen(tenant, sessions)
-      }
-      await endSessions(admin, tenant.database)
+    const isOurs = database?.marker === marker && !database.invalid
+    const roles: string[] = []
+    for (const name of loginRoles(tenant)) if ((await findRole(admin, name))?.marker === marker) roles.push(name)
+    if (isOurs) await setAllowConnections(admin, tenant.database, false)
+    // A role that is dropped leaves its sessions in other databases behind.
+    const whose = { database: isOurs ? tenant.database : '', roles }
+    const sessions = await sessionsOf(admin, whose)
+    if (sessions.length > 0 && !force) {
+      if (isOurs) await setAllowConnections(admin, tenant.database, true)
+      throw connectionsOpen(tenant, sessions)
     }
-    for (const name of loginRoles(tenant)) {
-      const role = await findRole(admin, name)
-      if (role?.marker === marker) await setRoleLogin(admin, name, false)
-    }
+    await overrule(admin, adminFacts, roles, async () => {
+      for (const name of roles) await setRoleLogin(admin, name, false)
+    })
+    await endTheseSessions(context, whose)
   },
 }
 
@@ -263,10 +261,6 @@ export const provisioningSteps: readonly ProvisioningStep[] = [
   activate,
 ]
 
-export function markerOf(registryId: string, tenantId: string): string {
-  return `tenantctl ${registryId} ${tenantId}`
-}
-
 export function databaseExists(name: string, owner: string): TenancyError {
   return new TenancyError(
     'DATABASE_EXISTS',
@@ -298,15 +292,4 @@ function insideAsAdmin<T>(context: StepContext, work: (client: Client) => Promis
   const { parts, tenant, signal } = context
   const address = { ...parts.servers.admin(tenant.server), database: tenant.database }
   return withAdmin(address, { signal, doing: `entering database "${tenant.database}"` }, work)
-}
-
-/** On the login of the tenant that owns what is in its database. */
-export async function insideAsTenant<T>(
-  context: Pick<StepContext, 'parts' | 'tenant' | 'signal'>,
-  work: (client: Client) => Promise<T>,
-): Promise<T> {
-  const { parts, tenant, signal } = context
-  const address = parts.servers.tenant(tenant, await parts.registry.credentials(tenant, 'migrator'))
-  const settings = { lock_timeout: parts.config.migrations.lockTimeoutMs, statement_timeout: bookkeepingTimeoutMs }
-  return withClient(address, { settings, signal, doing: `logging in as role "${address.user}"` }, work)
 }

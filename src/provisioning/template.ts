@@ -10,6 +10,7 @@ import { historySchema, type RoleModel } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { buildTemplate } from './build-template.ts'
 import { type Origin, plainInstead } from './copy.ts'
+import { markerStart } from './marker.ts'
 import type { StepContext } from './step.ts'
 
 /** Counted up when the pipeline comes to make something else of the same files. */
@@ -113,7 +114,7 @@ export async function ensureTemplate(context: TemplateContext): Promise<Origin |
       let refused = await parts.refusedTemplates.reason(server, plan.name)
       if (refused === undefined) {
         const onTimeout = () => new TenancyError('TENANT_LOCKED', 'another run has been building it for 5 minutes')
-        const wait = { timeoutMs: lockWaitMs, signal, onTimeout }
+        const wait = { timeoutMs: lockWaitMs, signal, evict: markerStart, onTimeout }
         await withAdvisoryLock(admin, templateLock(parts.registryId, plan.name), wait, build)
         refused = await parts.refusedTemplates.reason(server, plan.name)
       }

@@ -6,6 +6,7 @@ import { listDatabases, listRoles } from '../postgres/inventory.ts'
 import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import { findLeftovers, type Leftover, removeLeftover, removeTemporaryRegistry } from '../provisioning/leftovers.ts'
 import { tenantLockKey } from '../provisioning/lock.ts'
+import { markerStart } from '../provisioning/marker.ts'
 import { readyPlace, removeReady } from '../provisioning/ready.ts'
 import { needsRepair, repairTenant } from '../provisioning/repair.ts'
 import { findTemplateRemains, removeTemplateRemains, type TemplateRemains } from '../provisioning/template-remains.ts'
@@ -142,7 +143,7 @@ async function searchServer(
     // Databases first: a role goes when it owns nothing any more.
     leftovers.sort((a, b) => a.kind.localeCompare(b.kind))
     const templates = findTemplateRemains(parts, server, { databases, roles })
-    return { leftovers, templates, locks: await heldAdvisoryLocks(admin) }
+    return { leftovers, templates, locks: await heldAdvisoryLocks(admin, markerStart) }
   })
 }
 

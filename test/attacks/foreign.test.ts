@@ -143,6 +143,47 @@ describe.each(everySetting())('with a $admin admin, roles $roles', ({ admin, rol
       expect(await roleState(tenant.username)).toEqual([])
     })
 
+    test('by the grants of another tenant is dropped, and the admin does not enter that one', async () => {
+      const tenant = await tenancy.tenants.create({ name: 'favoured' })
+      const generous = await tenancy.tenants.create({ name: 'generous' })
+      const role = `"${tenant.username}"`
+      const url = (await tenancy.tenants.url('generous', { role: 'migrator' })).reveal()
+      await sql(
+        url,
+        `CREATE SCHEMA "odd ""schema"; CREATE TYPE mood AS ENUM ('well'); CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+         CREATE TABLE "odd ""schema".t (a int, b int); CREATE SEQUENCE s;
+         GRANT USAGE ON SCHEMA "odd ""schema" TO ${role}; GRANT SELECT (a) ON "odd ""schema".t TO ${role} WITH GRANT OPTION;
+         GRANT ALL ON SEQUENCE s TO ${role}; GRANT ALL ON FUNCTION f TO ${role}; GRANT USAGE ON TYPE mood TO ${role};
+         DO $$ BEGIN EXECUTE format('GRANT SELECT ON LARGE OBJECT %s TO ${role}', lo_create(0)); END $$;
+         ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO ${role};
+         ALTER DEFAULT PRIVILEGES IN SCHEMA "odd ""schema" GRANT USAGE ON SEQUENCES TO ${role}`,
+      )
+      // In there it is found out who comes in: all but a session of the admin can read its own rows.
+      await namespace.superSql(
+        `CREATE FUNCTION public.note_login() RETURNS event_trigger LANGUAGE plpgsql AS $$
+         BEGIN IF session_user = '${namespace.prefix}_admin' THEN RAISE EXCEPTION 'the admin is in'; END IF; END $$;
+         CREATE EVENT TRIGGER t${namespace.prefix} ON ddl_command_start EXECUTE FUNCTION public.note_login()`,
+        [],
+        generous.database,
+      )
+      expect((await tenancy.tenants.drop({ tenants: ['favoured'] })).tenants).toMatchObject([{ status: 'dropped' }])
+      expect(await roleState(tenant.username)).toEqual([])
+      await tenancy.tenants.drop({ tenants: ['generous'] })
+    })
+
+    test('by a policy of another tenant is told, and dropped when that is gone', async () => {
+      const tenant = await tenancy.tenants.create({ name: 'named' })
+      await tenancy.tenants.create({ name: 'namer' })
+      const url = (await tenancy.tenants.url('namer', { role: 'migrator' })).reveal()
+      await sql(url, `CREATE TABLE t (a int); CREATE POLICY p ON t TO "${tenant.username}" USING (true)`)
+      expect((await tenancy.tenants.drop({ tenants: ['named'] })).tenants).toMatchObject([
+        { status: 'failed', error: { code: 'OBJECTS_ELSEWHERE', message: expect.stringContaining('namer"') } },
+      ])
+      expect((await tenancy.tenants.get('named')).status).toBe('active')
+      await sql(url, 'DROP POLICY p ON t')
+      expect((await tenancy.tenants.drop({ tenants: ['named', 'namer'] })).succeeded).toBe(2)
+    })
+
     test('with objects of its own is not dropped, and told exactly why', async () => {
       const tenant = await tenancy.tenants.create({ name: 'owner' })
       await namespace.sql(`GRANT CONNECT ON DATABASE ${database} TO "${tenant.username}"`)

@@ -184,7 +184,7 @@ describe('a failing file', () => {
 
 test('settings of one file do not reach the next', async () => {
   const other = `${namespace.prefix}_other_${bench.database.slice(-3)}`
-  await namespace.superSql(`CREATE ROLE ${other}; GRANT ${other} TO ${namespace.prefix}_admin WITH SET TRUE`)
+  await namespace.superSql(`CREATE ROLE ${other}; GRANT ${other} TO ${namespace.prefix}_admin`)
   await namespace.superSql(`GRANT CREATE ON SCHEMA public TO PUBLIC`, [], bench.database)
   bench.write({
     '001_a.sql': `CREATE SCHEMA elsewhere; SET search_path TO elsewhere; SET statement_timeout = 1; SET ROLE ${other};`,

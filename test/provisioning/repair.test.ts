@@ -149,6 +149,24 @@ describe.each(['plain', 'superuser'] as const)('repair, as %s admin', admin => {
     })
   })
 
+  test('finishes a drop that an undrop came too late for', async () => {
+    await tenancy.tenants.create({ name: 'Acme' })
+    await killed(namespace, 'drop', { event: 'step_finished', what: 'createDatabase' })
+    await expect(tenancy.tenants.undrop('acme')).rejects.toMatchObject({ code: 'TENANT_DROPPING' })
+    expect(await tenancy.repair()).toMatchObject({ total: 1, succeeded: 1 })
+    expect(await tenancy.tenants.list()).toEqual([])
+    expect(await namespace.leftovers()).toEqual({ databases: [], roles: [] })
+  })
+
+  test('finishes a create that was dropped half-made, and whose undrop was cut off', async () => {
+    await killed(namespace, 'create', { event: 'step_finished', what: 'grantAccess' })
+    await killed(namespace, 'retain', { event: 'step_finished', what: 'rename' })
+    await killed(namespace, 'undrop', { event: 'step_finished', what: 'rename' })
+    expect(await tenancy.repair()).toMatchObject({ total: 1, succeeded: 1 })
+    expect(await tenancy.tenants.get('acme')).toMatchObject({ status: 'active', schemaVersion: '002_b' })
+    expect((await tenancy.repair()).total).toBe(0)
+  })
+
   test('leaves a tenant alone whose drop had not begun', async () => {
     await tenancy.tenants.create({ name: 'Acme' })
     await killed(namespace, 'drop', { event: 'step_started', what: 'activate' })

@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterEach, beforeAll, describe, expect, inject, test } from 'vitest'
 import { createTenancy, type Tenancy } from '../../src/index.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { snapshot } from './snapshot.ts'
@@ -13,7 +13,8 @@ const seeds = {
 const stride = process.env.TENANTCTL_TEST_ALL ? 1 : 40
 
 describe.each(['single', 'separate'] as const)('a process that dies, roles: %s', roles => {
-  const namespace = useNamespace()
+  // Separate roles need PostgreSQL 15, or a superuser.
+  const namespace = useNamespace({ admin: roles === 'separate' && inject('server').major < 15 ? 'superuser' : 'plain' })
   const query = pg.Client.prototype.query
   let reference: Record<string, unknown>
   let round = 0
