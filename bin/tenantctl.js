@@ -4,6 +4,9 @@ import module from 'node:module'
 // Node >= 22.1 can keep compiled code between runs.
 module.enableCompileCache?.()
 
+// pg asks whether it runs at Cloudflare. Before Node 21, whose navigator tells, the answer took all of fetch to be loaded.
+globalThis.navigator ??= { userAgent: `Node.js/${process.versions.node.split('.')[0]}` }
+
 const { stdin, stdout, stderr, env } = process
 
 // `tenantctl list | head -1`: a reader that has seen enough is no error, and must not stop a migration either.

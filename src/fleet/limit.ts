@@ -1,11 +1,11 @@
 /** Completions in a window, as a multiple of the limit: fewer would measure chance. */
-const windowLaps = 3
-const shortestWindowMs = 200
+const windowLaps = 2
+const shortestWindowMs = 100
 /** A step up must be worth so much more throughput to be kept. */
 const worthwhile = 1.05
-const growth = 1.5
+const growth = 2
 /** Windows at the settled limit before one more step up is tried: what else the server does changes. */
-const windowsBetweenProbes = 25
+const windowsBetweenProbes = 40
 const oneRefusalMs = 1_000
 
 export interface LimitBounds {

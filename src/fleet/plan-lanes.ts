@@ -4,8 +4,10 @@ import type { RolloutOptions } from './rollout.ts'
 /** Connections that a server has to spare, or undefined when that cannot be told. */
 export type ServerCapacity = (server: string) => Promise<number | undefined>
 
-/** Where the search for the best number begins. */
-const start = 4
+/** Where the search for the best number begins: few hundred small databases are done before a lower one is left. */
+const start = 8
+/** For so few the question of what the server can spare would cost more than its answer saves. */
+const handful = 4
 /** Of a server that does not tell: what the smallest ones on offer can spare. */
 const unknownCapacity = 20
 /** Beyond this one process in JavaScript is the bottleneck. */
@@ -29,8 +31,7 @@ export async function planLanes<T>(
   const lanes = await Promise.all(
     [...counts].map(async ([server, count]) => {
       if (given !== undefined) return new Lane<T>(server, { start: given, max: given })
-      // For a handful of tenants the question would cost more than its answer saves.
-      if (count <= start) return new Lane<T>(server, { start, max: start })
+      if (count <= handful) return new Lane<T>(server, { start: handful, max: handful })
       const free = await capacity?.(server)
       const max = Math.max(1, Math.min(most, free ?? unknownCapacity))
       const lane = new Lane<T>(server, { start, max })

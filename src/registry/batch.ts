@@ -24,11 +24,6 @@ export class Batch<T> {
     })
   }
 
-  /** Ends when everything that was added is written, or has failed to be. */
-  async flush(): Promise<void> {
-    await this.#writing
-  }
-
   async #drain(): Promise<void> {
     // What is added in the same turn of the event loop goes together already.
     await undefined

@@ -3,7 +3,9 @@ import { TenancyError } from '../errors.ts'
 import { hostAndPort, type ServerAddress } from '../postgres/address.ts'
 import { adminSettings, poolTls, toClientConfig } from '../postgres/connect.ts'
 import { GuardedClient } from '../postgres/guarded-client.ts'
+import { quoteLiteral } from '../postgres/identifiers.ts'
 import { reachCodes, toTenancyError } from '../postgres/sqlstate.ts'
+import { Batch } from './batch.ts'
 
 /** More would not make a journal any faster, and every process of a fleet has its own; one holds the lock of a run. */
 const maxConnections = 5
@@ -12,6 +14,7 @@ const maxConnections = 5
 export class RegistryConnection {
   #pool: Promise<pg.Pool> | undefined
   #closed = false
+  readonly #writes = new Batch<PendingWrite>(writes => this.#writeTogether(writes))
 
   constructor(readonly address: ServerAddress) {}
 
@@ -32,6 +35,14 @@ export class RegistryConnection {
     } catch (error) {
       throw this.#failure(error, doing)
     }
+  }
+
+  /**
+   * Group commit: what comes while a write is under way goes with the next, of whatever kind it is, as one message and
+   * one transaction. Ends when the row is committed.
+   */
+  write(kind: BulkWrite, row: object): Promise<void> {
+    return this.#writes.add({ kind, row })
   }
 
   async transaction<T>(doing: string, work: (query: RegistryQuery) => Promise<T>): Promise<T> {
@@ -81,6 +92,17 @@ export class RegistryConnection {
     } catch (error) {
       throw this.#failure(error, doing)
     }
+  }
+
+  async #writeTogether(writes: readonly PendingWrite[]): Promise<void> {
+    const kinds = new Map<BulkWrite, object[]>()
+    for (const { kind, row } of writes) {
+      const rows = kinds.get(kind)
+      if (rows) rows.push(row)
+      else kinds.set(kind, [row])
+    }
+    const texts = [...kinds].map(([kind, rows]) => kind.text(`${quoteLiteral(JSON.stringify(rows))}::jsonb`))
+    await this.execute([...kinds.keys()].map(kind => kind.doing).join(' and '), texts.join(';\n'))
   }
 
   /** The pool listens to connections that are idle alone: one lost while it is borrowed must not end the process. */
@@ -134,6 +156,17 @@ function giveBack(client: pg.PoolClient, failure: Error | boolean | undefined): 
 
 /** Its next statement fails, and tells. */
 function ignore(): void {}
+
+/** A statement that writes any number of rows; `rows` is SQL for a JSON array of them. */
+export interface BulkWrite {
+  doing: string
+  text(rows: string): string
+}
+
+interface PendingWrite {
+  kind: BulkWrite
+  row: object
+}
 
 export interface HeldConnection {
   query: RegistryQuery

@@ -1,8 +1,7 @@
 import type { Selection } from '../fleet/selection.ts'
 import { spareConnectionsText } from '../postgres/server.ts'
 import type { Cipher } from '../secrets/cipher.ts'
-import { Batch } from './batch.ts'
-import type { RegistryConnection } from './connection.ts'
+import type { BulkWrite, RegistryConnection } from './connection.ts'
 import { selectionCondition } from './selection-sql.ts'
 import type { TenantCredentials } from './tenant.ts'
 import { openCredentials, passwordOf } from './tenant-passwords.ts'
@@ -40,14 +39,10 @@ export interface VersionRecord {
 
 /** The registry as fleet commands use it: thousands of tenants in few statements. */
 export class FleetRegistry {
-  readonly #versions: Batch<VersionRecord>
-
   constructor(
     private readonly registry: RegistryConnection,
     private readonly cipher: Cipher,
-  ) {
-    this.#versions = new Batch(records => this.#writeVersions(records))
-  }
+  ) {}
 
   /**
    * Splits a selection into the active tenants whose applied migrations have one of these hashes, and all others: one
@@ -122,27 +117,20 @@ export class FleetRegistry {
   }
 
   /** Records what is applied in a tenant's database now, and ends the operation with it. */
-  recordVersion(record: VersionRecord): Promise<void> {
-    return this.#versions.add(record)
+  recordVersion({ id, version, operationId }: VersionRecord): Promise<void> {
+    return this.registry.write(recordVersions, { id, ...version, operation: operationId ?? null })
   }
+}
 
-  async #writeVersions(records: readonly VersionRecord[]): Promise<void> {
-    await this.registry.query(
-      'recording the schema version',
-      `WITH new AS (
-         SELECT * FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS n(id uuid, name text, hash text, operation uuid)),
-       finished AS (
-         UPDATE tenantctl.operations o SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp()
-           FROM new WHERE o.id = new.operation AND o.status IN ('running', 'interrupted'))
-       UPDATE tenantctl.tenants t SET schema_version = new.name, migrations_hash = new.hash, updated_at = pg_catalog.now()
-         FROM new WHERE t.uuid = new.id AND (t.schema_version, t.migrations_hash) IS DISTINCT FROM (new.name, new.hash)`,
-      [
-        JSON.stringify(
-          records.map(({ id, version, operationId }) => ({ id, ...version, operation: operationId ?? null })),
-        ),
-      ],
-    )
-  }
+const recordVersions: BulkWrite = {
+  doing: 'recording the schema version',
+  text: rows => `WITH new AS (
+      SELECT * FROM pg_catalog.jsonb_to_recordset(${rows}) AS n(id uuid, name text, hash text, operation uuid)),
+    finished AS (
+      UPDATE tenantctl.operations o SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp()
+        FROM new WHERE o.id = new.operation AND o.status IN ('running', 'interrupted'))
+    UPDATE tenantctl.tenants t SET schema_version = new.name, migrations_hash = new.hash, updated_at = pg_catalog.now()
+      FROM new WHERE t.uuid = new.id AND (t.schema_version, t.migrations_hash) IS DISTINCT FROM (new.name, new.hash)`,
 }
 
 interface SealedColumns {

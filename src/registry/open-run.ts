@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
 import type { ErrorClass } from '../postgres/sqlstate.ts'
-import { Batch } from './batch.ts'
-import type { HeldConnection, RegistryConnection } from './connection.ts'
+import type { BulkWrite, HeldConnection, RegistryConnection } from './connection.ts'
 
 /** The advisory lock that the process of a run holds as long as it lives; the argument is SQL for the run's id. */
 export const lockKeyOf = (id: string) => `pg_catalog.hashtextextended('tenantctl run ' || ${id}, 0)`
@@ -14,7 +13,8 @@ export const isAlive = (id: string) => `EXISTS (
 
 /** A run that this process is at. */
 export class OpenRun {
-  readonly #rows: Batch<Recorded>
+  /** Rows that are on their way. */
+  readonly #writing = new Set<Promise<void>>()
   #held: HeldConnection | undefined
   #closed = false
   #failure: unknown
@@ -22,9 +22,7 @@ export class OpenRun {
   constructor(
     private readonly registry: RegistryConnection,
     readonly id: string,
-  ) {
-    this.#rows = new Batch(rows => this.#write(rows))
-  }
+  ) {}
 
   /** Takes the lock that tells the living from the dead, with a statement that does so. */
   async lock<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
@@ -48,13 +46,19 @@ export class OpenRun {
 
   /** Does not wait for the row to be written: `finish` does. */
   record(tenantId: string | undefined, outcome: TenantOutcome, errorClass: ErrorClass | undefined): void {
-    this.#rows.add({ tenantId: tenantId ?? null, outcome, errorClass: errorClass ?? null }).catch(error => {
+    const row = {
+      ...{ attempts: 1, applied: [], durationMs: 0, ...outcome, pending: undefined },
+      ...{ run: this.id, tenantId: tenantId ?? null, errorClass: errorClass ?? null },
+    }
+    const writing = this.registry.write(recordOutcomes, row).catch(error => {
       this.#failure ??= error
     })
+    this.#writing.add(writing)
+    void writing.then(() => this.#writing.delete(writing))
   }
 
   async finish(result: FleetResult, interrupted: boolean): Promise<void> {
-    await this.#rows.flush()
+    await Promise.all(this.#writing)
     this.#closed = true
     try {
       const status = interrupted ? 'interrupted' : result.failed > 0 || result.stopped ? 'failed' : 'succeeded'
@@ -76,30 +80,8 @@ export class OpenRun {
   /** For a run that ends by an error of its own. */
   async abandon(): Promise<void> {
     this.#closed = true
-    await this.#rows.flush()
+    await Promise.all(this.#writing)
     this.#held?.release()
-  }
-
-  async #write(rows: readonly Recorded[]): Promise<void> {
-    await this.registry.query(
-      'recording what became of tenants',
-      `INSERT INTO tenantctl.run_tenants (run_id, tenant_slug, tenant_uuid, status, attempts, from_version, to_version,
-         applied, duration_ms, error, error_class)
-       SELECT $1, r.tenant, r."tenantId", r.status, r.attempts, r."from", r."to",
-              ARRAY(SELECT pg_catalog.jsonb_array_elements_text(r.applied)), r."durationMs", r.error, r."errorClass"
-         FROM pg_catalog.jsonb_to_recordset($2::jsonb) AS r(tenant text, "tenantId" uuid, status text, attempts smallint,
-              "from" text, "to" text, applied jsonb, "durationMs" int, error jsonb, "errorClass" text)
-       ON CONFLICT (run_id, tenant_slug) DO NOTHING`,
-      [
-        this.id,
-        JSON.stringify(
-          rows.map(({ tenantId, outcome, errorClass }) => ({
-            ...{ attempts: 1, applied: [], durationMs: 0, ...outcome, pending: undefined },
-            ...{ tenantId, errorClass },
-          })),
-        ),
-      ],
-    )
   }
 
   /** The session went, perhaps with a restart of the server, but the run goes on: it must not count as dead for long. */
@@ -123,8 +105,13 @@ export class OpenRun {
   }
 }
 
-interface Recorded {
-  tenantId: string | null
-  outcome: TenantOutcome
-  errorClass: ErrorClass | null
+const recordOutcomes: BulkWrite = {
+  doing: 'recording what became of tenants',
+  text: rows => `INSERT INTO tenantctl.run_tenants (run_id, tenant_slug, tenant_uuid, status, attempts, from_version,
+      to_version, applied, duration_ms, error, error_class)
+    SELECT r.run, r.tenant, r."tenantId", r.status, r.attempts, r."from", r."to",
+           ARRAY(SELECT pg_catalog.jsonb_array_elements_text(r.applied)), r."durationMs", r.error, r."errorClass"
+      FROM pg_catalog.jsonb_to_recordset(${rows}) AS r(run text, tenant text, "tenantId" uuid, status text,
+           attempts smallint, "from" text, "to" text, applied jsonb, "durationMs" int, error jsonb, "errorClass" text)
+    ON CONFLICT (run_id, tenant_slug) DO NOTHING`,
 }

@@ -1,8 +1,8 @@
 import { hostname, userInfo } from 'node:os'
 import { v4 as uuid } from 'uuid'
 import { asTenancyError } from '../errors.ts'
-import { Batch } from './batch.ts'
-import type { RegistryConnection, RegistryQuery } from './connection.ts'
+import { quoteLiteral } from '../postgres/identifiers.ts'
+import type { BulkWrite, RegistryConnection, RegistryQuery } from './connection.ts'
 import type { Operation, OperationKind, OperationStatus, OperationStep } from './operation.ts'
 import type { Tenant } from './tenant.ts'
 
@@ -26,13 +26,7 @@ export interface RunningOperation {
 
 /** Writes down what is about to be done to a tenant before it is done, and what came of it. */
 export class OperationJournal {
-  readonly #begins: Batch<NewOperation>
-  readonly #steps: Batch<StepChange>
-
-  constructor(private readonly registry: RegistryConnection) {
-    this.#begins = new Batch(items => this.#writeBegins(items))
-    this.#steps = new Batch(items => this.#writeSteps(items))
-  }
+  constructor(private readonly registry: RegistryConnection) {}
 
   /**
    * Begins an operation. The caller holds the lock that operations of this kind take, so that one of them which still
@@ -45,16 +39,19 @@ export class OperationJournal {
     run?: string,
   ): Promise<string> {
     const id = uuid()
-    await this.#begins.add({ id, kind, tenant: tenant.id, slug: tenant.slug, parameters, run: run ?? null })
+    const row: NewOperation = { id, kind, tenant: tenant.id, slug: tenant.slug, parameters, run: run ?? null }
+    await this.registry.write(beginOperations, row)
     return id
   }
 
   async stepStarted(operationId: string, position: number, name: string): Promise<void> {
-    await this.#steps.add({ operation: operationId, position, name, status: 'started' })
+    const row: StepChange = { operation: operationId, position, name, status: 'started' }
+    await this.registry.write(recordSteps, row)
   }
 
   async stepFinished(operationId: string, position: number, status: OperationStep['status']): Promise<void> {
-    await this.#steps.add({ operation: operationId, position, name: null, status })
+    const row: StepChange = { operation: operationId, position, name: null, status }
+    await this.registry.write(recordSteps, row)
   }
 
   /** Adds to what recovery must know about a step. */
@@ -75,35 +72,6 @@ export class OperationJournal {
       [tenantId, step],
     )
     return Object.assign({}, ...rows.map(row => row.detail))
-  }
-
-  async #writeBegins(items: readonly NewOperation[]): Promise<void> {
-    await this.registry.query(
-      'beginning an operation',
-      `WITH new AS (
-         SELECT * FROM pg_catalog.jsonb_to_recordset($1::jsonb)
-           AS n(id uuid, kind text, tenant uuid, slug text, parameters jsonb, run text)),
-       cut_off AS (
-         UPDATE tenantctl.operations o SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
-           FROM new WHERE o.tenant_uuid = new.tenant AND o.status = 'running'
-            AND (o.kind = ANY($2::text[])) = (new.kind = ANY($2::text[])))
-       INSERT INTO tenantctl.operations (id, kind, tenant_uuid, tenant_slug, actor, pid, parameters, run_id)
-       SELECT id, kind, tenant, slug, $3, $4, parameters, run FROM new`,
-      [JSON.stringify(items), databaseKinds, actor(), process.pid],
-    )
-  }
-
-  /** Each operation is at one step at a time, so that no two changes in a batch are of the same step. */
-  async #writeSteps(items: readonly StepChange[]): Promise<void> {
-    await this.registry.query(
-      'recording a step',
-      `INSERT INTO tenantctl.operation_steps (operation_id, position, name, status)
-       SELECT operation, position, COALESCE(name, ''), status FROM pg_catalog.jsonb_to_recordset($1::jsonb)
-           AS c(operation uuid, position smallint, name text, status text)
-       ON CONFLICT (operation_id, position) DO UPDATE
-         SET status = EXCLUDED.status, finished_at = pg_catalog.clock_timestamp()`,
-      [JSON.stringify(items)],
-    )
   }
 
   async finish(operationId: string): Promise<void> {
@@ -173,6 +141,32 @@ interface StepChange {
   /** Of a step that begins. */
   name: string | null
   status: OperationStep['status']
+}
+
+const beginOperations: BulkWrite = {
+  doing: 'beginning an operation',
+  text: rows => {
+    const isOfDatabase = (kind: string) => `${kind} IN (${databaseKinds.map(quoteLiteral).join(', ')})`
+    return `WITH new AS (
+        SELECT * FROM pg_catalog.jsonb_to_recordset(${rows})
+          AS n(id uuid, kind text, tenant uuid, slug text, parameters jsonb, run text)),
+      cut_off AS (
+        UPDATE tenantctl.operations o SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
+          FROM new WHERE o.tenant_uuid = new.tenant AND o.status = 'running'
+           AND (${isOfDatabase('o.kind')}) = (${isOfDatabase('new.kind')}))
+      INSERT INTO tenantctl.operations (id, kind, tenant_uuid, tenant_slug, actor, pid, parameters, run_id)
+      SELECT id, kind, tenant, slug, ${quoteLiteral(actor())}, ${process.pid}, parameters, run FROM new`
+  },
+}
+
+/** Each operation is at one step at a time, so that no two rows are of the same step. */
+const recordSteps: BulkWrite = {
+  doing: 'recording a step',
+  text: rows => `INSERT INTO tenantctl.operation_steps (operation_id, position, name, status)
+    SELECT operation, position, COALESCE(name, ''), status FROM pg_catalog.jsonb_to_recordset(${rows})
+        AS c(operation uuid, position smallint, name text, status text)
+    ON CONFLICT (operation_id, position) DO UPDATE
+      SET status = EXCLUDED.status, finished_at = pg_catalog.clock_timestamp()`,
 }
 
 const finishText = `UPDATE tenantctl.operations SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp()

@@ -45,6 +45,7 @@ export async function migrateTenant(
   const kind = run.rollback ? 'rollback' : run.baseline ? 'baseline' : 'migrate'
   const ran: string[] = []
   let operationId: string | undefined
+  let recording: Promise<void> | undefined
   const result = await journaled(parts, kind, tenant, visit.run, begin =>
     asTenant(parts, tenant, { lockTimeoutMs: run.lockTimeoutMs, signal }, async client => {
       try {
@@ -70,6 +71,9 @@ export async function migrateTenant(
           },
         })
         if (migrated.ran.length > 0 && parts.config.fleet.fingerprint) await noteFingerprint(parts, tenant, client)
+        // Goes on while the session ends.
+        recording = recordResult(parts, tenant, run, migrated.applied, operationId)
+        recording.catch(() => undefined)
         return migrated
       } catch (error) {
         // What was applied before the failure stays applied, and the registry has to know.
@@ -84,17 +88,27 @@ export async function migrateTenant(
   const applied = [...(notes.applied ?? []), ...result.ran]
   notes.to = result.to
   if (applied.length > 0) notes.applied = applied
-  if (!run.rollback) await run.files.record(result.applied)
-  const version = versionOf(result.applied)
-  if (operationId !== undefined || version.hash !== tenant.migrationsHash || version.name !== tenant.schemaVersion) {
-    await parts.fleet.recordVersion({ id: tenant.id, version, operationId })
-  }
+  await recording
   if (applied.length === 0) return { status: 'up_to_date', from: result.from, to: result.to, applied }
   if (visit.canary && kind === 'migrate') await verifyCanary(parts, tenant, visit)
   if (kind === 'migrate')
     await askHook('afterMigrate', tenant.slug, () => parts.config.hooks.afterMigrate?.(plain(tenant), applied))
   const from = notes.from === undefined ? result.from : notes.from
   return { status: changed[kind], from, to: result.to, applied }
+}
+
+async function recordResult(
+  parts: Parts,
+  tenant: LoadedTenant,
+  run: MigrationRun,
+  applied: string[],
+  operationId: string | undefined,
+): Promise<void> {
+  if (!run.rollback) await run.files.record(applied)
+  const version = versionOf(applied)
+  if (operationId !== undefined || version.hash !== tenant.migrationsHash || version.name !== tenant.schemaVersion) {
+    await parts.fleet.recordVersion({ id: tenant.id, version, operationId })
+  }
 }
 
 /** What a tenant's database has and lacks, asked over its own login. */

@@ -75,10 +75,9 @@ export class TenantMigrations {
     if (options.strict) await refuseDangerous(parts)
     const hashes = options.verify ? [] : hashesFrom(migrations, wanted.to)
     const check = options.plan && (await refuseStale(parts, options.plan, migrations))
-    const [files, fleet] = await Promise.all([
-      KnownFiles.read(parts.registry, migrations, options),
-      surveyTenants(parts, wanted.selection, hashes),
-    ])
+    // One after the other: where nothing is pending, a second connection would cost more than all else.
+    const files = await KnownFiles.read(parts.registry, migrations, options)
+    const fleet = await surveyTenants(parts, wanted.selection, hashes)
     const run: MigrationRun = {
       ...readLimits(parts, options),
       files,

@@ -24,14 +24,3 @@ test('one that cannot be written does not fail the others', async () => {
   expect(results.map(result => result.status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled'])
   expect([...written]).toEqual([1, 2, 4])
 })
-
-test('flush waits for everything', async () => {
-  let written = 0
-  const batch = new Batch<number>(async items => {
-    await sleep(5)
-    written += items.length
-  })
-  for (let item = 0; item < 1_200; item += 1) void batch.add(item)
-  await batch.flush()
-  expect(written).toBe(1_200)
-})
