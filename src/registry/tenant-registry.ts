@@ -102,11 +102,11 @@ export class TenantRegistry {
     return { tenant, credentials: isUsable ? await openCredentials(this.cipher, tenant, 'app', row) : undefined }
   }
 
-  async list(filter: TenantQuery = {}): Promise<TenantVersion[]> {
+  async list(filter: TenantQuery = {}): Promise<Tenant[]> {
     const order = { slug: 't.slug', created: 't.created_at, t.slug', version: 't.schema_version NULLS FIRST, t.slug' }
     const rows = await this.registry.query<TenantRow>(
       'listing tenants',
-      `SELECT ${tenantColumns}, t.migrations_hash ${fromTenants}
+      `SELECT ${tenantColumns} ${fromTenants}
         WHERE ${live} AND ($1::jsonb IS NULL OR t.labels @> $1::jsonb)
           AND ($2::text IS NULL OR s.name = $2) AND ($3::text IS NULL OR t.status = $3)
         ORDER BY ${order[filter.sort ?? 'slug']} LIMIT $4`,
@@ -117,7 +117,7 @@ export class TenantRegistry {
         filter.limit ?? null,
       ],
     )
-    return rows.map(row => ({ ...toTenant(row), migrationsHash: row.migrations_hash ?? null }))
+    return rows.map(toTenant)
   }
 
   /** The tenants of a selection, by slug; one that is named and not there throws `TENANT_NOT_FOUND`. */

@@ -128,7 +128,7 @@ export class Tenants {
     const { sort, limit, size = sort === 'size', ...filter } = options
     const bySize = sort === 'size'
     const order = bySize ? { sort: 'slug' as const } : { sort, limit }
-    const found = withoutHash(await parts.registry.list({ ...filter, ...order }))
+    const found = await parts.registry.list({ ...filter, ...order })
     if (found.length === 0) refuseUnknownServer(parts, filter)
     if (!size) return found
     const tenants = await withSizes(parts, found)
