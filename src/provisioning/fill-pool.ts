@@ -167,7 +167,13 @@ async function templateFor(context: TemplateContext): Promise<Origin> {
   const reason = plan
     ? await parts.refusedTemplates.reason(tenant.server, plan.name)
     : 'there are no migrations, seeds or extensions'
-  throw new TenancyError('PROVISIONING_FAILED', `ready tenants are copies of a template, and there is none: ${reason}`)
+  throw new TenancyError(
+    'PROVISIONING_FAILED',
+    `ready tenants are copies of a template, and there is none: ${reason}`,
+    {
+      hint: 'set pool.size to 0: new tenants are made one by one then',
+    },
+  )
 }
 
 function onServer<T>(
