@@ -1,3 +1,4 @@
+import type { ErrorReport } from '../../errors.ts'
 import type { TenancyEvent } from '../../events.ts'
 import { formatDuration } from './format.ts'
 import { stepLabel } from './progress-state.ts'
@@ -37,7 +38,12 @@ export class EventLines {
 function failureLine(event: TenancyEvent, style: Style): string | undefined {
   if (event.event !== 'tenant_finished' || event.status !== 'failed' || !event.error) return undefined
   const place = placeOf(event.error)
-  return `${style.bad('✗')} ${style.bold(clean(event.tenant))}  ${place ? `${style.accent(place)}: ` : ''}${clean(event.error.message)}`
+  return `${style.bad('✗')} ${style.bold(clean(event.tenant))}  ${place ? `${style.accent(place)}: ` : ''}${reasonOf(event.error)}`
+}
+
+/** Who holds the lock is what can be acted upon at once. */
+function reasonOf({ code, message, hint }: ErrorReport): string {
+  return clean(code === 'LOCK_TIMEOUT' && hint !== undefined ? `${message}, ${hint}` : message)
 }
 
 /** The line an event leaves behind, if it is worth one. */
@@ -47,7 +53,7 @@ export function eventLine(event: TenancyEvent, style: Style): string | undefined
     case 'waiting':
       return `${who}${style.warn('waiting')}: ${clean(event.reason)}`
     case 'retrying':
-      return `${who}${style.warn(`trying again in ${formatDuration(event.delayMs)}`)}: ${clean(event.error.message)}`
+      return `${who}${style.warn(`trying again in ${formatDuration(event.delayMs)}`)}: ${reasonOf(event.error)}`
     case 'baking':
       return `the canary group of ${event.tenants} has passed; the others come in ${formatDuration(event.durationMs)}`
     case 'notice':

@@ -6,6 +6,11 @@ export function formatDuration(ms: number): string {
   return `${Math.floor(seconds / 3600)}h${String(Math.floor((seconds % 3600) / 60)).padStart(2, '0')}m`
 }
 
+/** Of a time to come, which is not known to the millisecond: `8s`, `2m18s`. */
+export function formatEstimate(ms: number): string {
+  return ms < 59_500 ? `${Math.ceil(ms / 1000)}s` : formatDuration(ms)
+}
+
 /** As `pg_size_pretty` counts: 1 kB is 1024 bytes. */
 export function formatBytes(bytes: number): string {
   const units = ['bytes', 'kB', 'MB', 'GB', 'TB']

@@ -1,5 +1,7 @@
 import type { TenancyEvent } from '../../events.ts'
-import { formatDuration } from './format.ts'
+import { fitLine, fitNames } from './fit.ts'
+import { formatDuration, formatEstimate } from './format.ts'
+import { Pace } from './pace.ts'
 import { clean } from './sanitize.ts'
 
 const verbs: Record<string, string> = {
@@ -17,9 +19,11 @@ interface Fleet {
   /** Of these the registry knew that there was nothing to do. */
   settled: number
   counts: { changed: number; upToDate: number; failed: number; skipped: number }
-  startedAt: number
+  pace: Pace
   /** When each tenant now at work was begun. */
   running: Map<string, number>
+  /** Tenants that wait for another attempt. */
+  again: Set<string>
   slowest: { tenant: string; durationMs: number } | undefined
   /** What the run waits for, beside its tenants. */
   baking: { until: number } | undefined
@@ -35,19 +39,20 @@ export class ProgressState {
       case 'fleet_started': {
         const { command, total, upToDate = 0 } = event
         const counts = { changed: 0, upToDate, failed: 0, skipped: 0 }
-        const nobody = { running: new Map<string, number>(), slowest: undefined, baking: undefined }
-        this.#fleet = { command, total, settled: upToDate, counts, startedAt: now, ...nobody }
+        const nobody = { running: new Map<string, number>(), again: new Set<string>() }
+        const fleet = { command, total, settled: upToDate, counts, pace: new Pace(now), ...nobody }
+        this.#fleet = { ...fleet, slowest: undefined, baking: undefined }
         break
       }
       case 'tenant_started':
-        this.#fleet?.running.set(event.tenant, now)
-        if (this.#fleet) this.#fleet.baking = undefined
+        if (this.#fleet) begin(this.#fleet, event.tenant, now)
         break
       case 'retrying':
         this.#fleet?.running.delete(event.tenant)
+        this.#fleet?.again.add(event.tenant)
         break
       case 'tenant_finished':
-        if (this.#fleet) finish(this.#fleet, event)
+        if (this.#fleet) finish(this.#fleet, event, now)
         break
       case 'baking':
         if (this.#fleet) this.#fleet.baking = { until: now + event.durationMs }
@@ -71,63 +76,69 @@ export class ProgressState {
     }
   }
 
-  /** Tenants of the fleet; 0 as long as none is known. */
-  get total(): number {
-    return this.#fleet?.total ?? 0
-  }
-
-  /** Counts, rate and time left. Empty as long as there is nothing to tell. */
-  line(now: number, options: { bar: boolean }): string {
+  /**
+   * Counts, rate and time left; empty as long as there is nothing to tell. Within a width there is a bar where there is
+   * room for one, and where there is little, what the other counts tell as well is left out.
+   */
+  line(now: number, width?: number): string {
     const fleet = this.#fleet
     // A fleet of one is better told by its steps than by "0/1".
     if (!fleet || (fleet.total === 1 && this.#current !== '')) return clean(this.#current)
-    const { counts, total } = fleet
+    const { counts, total, running, again, pace, baking } = fleet
     const done = counts.changed + counts.upToDate + counts.failed + counts.skipped
-    const visited = done - fleet.settled
-    const perSecond = visited / Math.max((now - fleet.startedAt) / 1000, 0.001)
-    const parts = [`${done}/${total}`]
-    if (counts.changed > 0 && (counts.upToDate > 0 || counts.failed > 0)) parts.push(`${counts.changed} done`)
-    if (counts.upToDate > 0) parts.push(`${counts.upToDate} up to date`)
-    if (counts.failed > 0) parts.push(`${counts.failed} failed`)
-    if (counts.skipped > 0) parts.push(`${counts.skipped} skipped`)
-    if (fleet.running.size > 0) parts.push(`${fleet.running.size} running`)
-    if (done < total) parts.push(`${total - done} left`)
-    if (visited > 0) parts.push(`${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s`)
-    if (fleet.baking) parts.push(`waiting ${formatDuration(Math.max(0, fleet.baking.until - now))} before the others`)
-    else if (visited > 0 && done < total) parts.push(formatDuration(((total - done) / perSecond) * 1000))
-    const title = verbs[fleet.command] ?? fleet.command
-    return `${title} ${options.bar ? `${bar(done / Math.max(total, 1))} ` : ''}${parts.join(' · ')}`
+    const perSecond = baking ? 0 : pace.perSecond(now)
+    const many = (count: number, what: string, needed: number) =>
+      count > 0 ? [{ text: `${count} ${what}`, needed }] : []
+    const parts = [
+      { text: `${done}/${total}`, needed: 9 },
+      ...(counts.upToDate > 0 || counts.failed > 0 ? many(counts.changed, 'done', 4) : []),
+      ...many(counts.upToDate, 'up to date', 3),
+      ...many(counts.failed, 'failed', 9),
+      ...many(counts.skipped, 'skipped', 6),
+      ...many(running.size, 'running', 2),
+      ...many(again.size, 'to retry', 5),
+      ...many(total - done, 'left', 1),
+      ...(perSecond > 0
+        ? [{ text: `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s`, needed: 7 }]
+        : []),
+      ...(perSecond > 0 && done < total
+        ? [{ text: `ETA ${formatEstimate(((total - done) / perSecond) * 1000)}`, needed: 8 }]
+        : []),
+      ...(baking ? [{ text: `the others in ${formatEstimate(Math.max(0, baking.until - now))}`, needed: 8 }] : []),
+    ]
+    return fitLine(verbs[fleet.command] ?? fleet.command, parts, { share: done / Math.max(total, 1), width })
   }
 
   /** Who is at work, longest first, and who took longest so far; for a terminal. */
-  details(now: number): string {
+  details(now: number, width?: number): string {
     const fleet = this.#fleet
     if (!fleet || fleet.total === 1) return ''
     const running = [...fleet.running].map(([tenant, since]) => ({ tenant, took: now - since }))
     running.sort((a, b) => b.took - a.took)
-    const few = running.slice(0, named).map(({ tenant, took }) => `${clean(tenant)} ${formatDuration(took)}`)
-    if (running.length > named) few.push(`and ${running.length - named} more`)
-    const parts = few.length > 0 ? [few.join(', ')] : []
+    const names = running.slice(0, named).map(({ tenant, took }) => `${clean(tenant)} ${formatDuration(took)}`)
     const { slowest } = fleet
-    if (slowest) parts.push(`slowest: ${clean(slowest.tenant)} ${formatDuration(slowest.durationMs)}`)
-    return parts.join(' · ')
+    const end = slowest ? `slowest: ${clean(slowest.tenant)} ${formatDuration(slowest.durationMs)}` : ''
+    return fitNames(names, running.length, end, width)
   }
 }
 
-function finish(fleet: Fleet, event: TenancyEvent & { event: 'tenant_finished' }): void {
+function begin(fleet: Fleet, tenant: string, now: number): void {
+  fleet.running.set(tenant, now)
+  fleet.again.delete(tenant)
+  // The wait between the groups says nothing of how long the others will take.
+  if (fleet.baking) fleet.pace.restart(now)
+  fleet.baking = undefined
+}
+
+function finish(fleet: Fleet, event: TenancyEvent & { event: 'tenant_finished' }, now: number): void {
   const { tenant, status, durationMs } = event
   fleet.running.delete(tenant)
+  fleet.pace.finished(now)
   if (status === 'failed') fleet.counts.failed += 1
   else if (status === 'skipped') fleet.counts.skipped += 1
   else if (status === 'up_to_date') fleet.counts.upToDate += 1
   else fleet.counts.changed += 1
   if (durationMs > (fleet.slowest?.durationMs ?? 0)) fleet.slowest = { tenant, durationMs }
-}
-
-function bar(share: number): string {
-  const width = 24
-  const full = Math.round(share * width)
-  return '━'.repeat(full) + '─'.repeat(width - full)
 }
 
 /** `createDatabase` → `create database`. */

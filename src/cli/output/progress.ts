@@ -34,11 +34,11 @@ export function liveProgress(stream: OutputStream, options: { color: boolean; st
 
   const draw = (): void => {
     const now = Date.now()
-    const line = state.line(now, { bar: true })
-    if (line === '' || stopped) return
-    const details = state.details(now)
     // The spinner and a blank stand before the first line.
     const width = (stream.columns ?? 80) - 3
+    const line = state.line(now, width)
+    if (line === '' || stopped) return
+    const details = state.details(now, width - 2)
     const text = [cut(line, width), ...(details === '' ? [] : [`  ${cut(details, width - 2)}`])].join('\n')
     if (spinner) {
       spinner.text = text
@@ -98,8 +98,9 @@ export function lineProgress(stream: OutputStream, style: Style, now: () => numb
       if (line !== undefined) print(line)
       if (now() - last < secondsBetweenLines * 1000) return
       last = now()
-      const progress = state.line(now(), { bar: false })
-      if (progress !== '') print(progress)
+      const progress = state.line(now())
+      // What there is of a fleet of one may be the very event.
+      if (progress !== '' && !line?.endsWith(progress)) print(progress)
     },
     print,
     stop() {},
