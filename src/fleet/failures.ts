@@ -14,15 +14,18 @@ export function groupFailures<T extends Pick<TenantOutcome, 'tenant' | 'error'>>
     const { code, sqlstate, migration, line } = error
     const message = withoutTenant(error.message, tenant)
     const key = JSON.stringify([code, sqlstate, migration, line, message])
-    const group = groups.get(key) ?? {
+    const known = groups.get(key)
+    const group = known ?? {
       count: 0,
       code,
       message,
       ...(sqlstate === undefined ? {} : { sqlstate }),
       ...(migration === undefined ? {} : { migration }),
       ...(line === undefined ? {} : { line }),
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
       tenants: [],
     }
+    if (known && known.hint !== error.hint) delete known.hint
     groups.set(key, group)
     group.count += 1
     if (group.tenants.length < named) group.tenants.push(tenant)

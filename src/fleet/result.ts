@@ -33,6 +33,8 @@ export interface TenantOutcome {
   retainedUntil?: string
   /** Of a drop: path of the verified dump. */
   backup?: string
+  /** Of a create from a file: the line of its row. */
+  line?: number
   /** Of a purge, since several dropped tenants may have had one slug. */
   id?: string
   error?: ErrorReport
@@ -48,6 +50,8 @@ export interface FailureGroup {
   sqlstate?: string
   migration?: string
   line?: number
+  /** What to do next, where it is the same for all of them. */
+  hint?: string
   /** At most five of them. */
   tenants: string[]
 }

@@ -8,6 +8,9 @@ import type { FleetResult, TenantOutcome } from './result.ts'
 import { delayAfter, planRollout, type Rollout, type RolloutOptions } from './rollout.ts'
 import { StopWatch } from './stop-watch.ts'
 
+/** How long the others wait for the tenant that goes ahead: what is wrong with a file mostly shows at once. */
+const aheadMs = 2_000
+
 export interface FleetRunOptions extends RolloutOptions {
   /** Cancels what runs, and begins no further tenant. */
   signal?: AbortSignal | undefined
@@ -47,6 +50,8 @@ export interface FleetRun<T> {
   classify(error: unknown): ErrorClass
   /** Whether what failed has worked for another tenant, so that an error cannot be everyone's. */
   hasWorked?: ((error: ErrorReport) => boolean) | undefined
+  /** Whether nobody knows yet that the work can be done at all: the first tenant goes ahead then. Default: false. */
+  untried?: boolean | undefined
   /** Connections that a server has to spare; asked once, when no concurrency is given. */
   capacity?: ServerCapacity | undefined
   /** Told of each outcome with the tenant it belongs to, as it is decided. */
@@ -95,6 +100,8 @@ class FleetRunner<T> {
   #stopped: string | undefined
   /** An error that may meet every tenant: nobody is begun until those at work have shown otherwise. */
   #held: { report: ErrorReport; tenant: string } | undefined
+  /** Whether the first tenant is still to go ahead of the others, or is doing so. */
+  #ahead: 'coming' | 'under way' | undefined
 
   constructor(
     private readonly fleet: FleetRun<T>,
@@ -102,6 +109,8 @@ class FleetRunner<T> {
   ) {
     this.#outcomes = new Array(fleet.items.length)
     this.#watch = new StopWatch(fleet.options)
+    // Whoever gave a budget of failures wants to know of them.
+    if (fleet.untried && fleet.options.maxFailures === undefined) this.#ahead = 'coming'
   }
 
   async run(): Promise<{ tenants: TenantOutcome[]; stopped: string | undefined }> {
@@ -172,14 +181,20 @@ class FleetRunner<T> {
     for (const task of tasks) byServer.get(this.fleet.serverOf?.(task.item) ?? '')?.add(task)
     return new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined
+      const follow = (): void => {
+        this.#ahead = undefined
+        pump()
+      }
       const pump = (): void => {
         clearTimeout(timer)
         while (this.#mayStart()) {
           const next = this.#lanes.running < this.#total ? this.#lanes.take(performance.now()) : undefined
           if (!next) break
           next.lane.running += 1
-          this.#visit(next.lane, next.task).then(pump, reject)
+          if (this.#ahead) this.#ahead = 'under way'
+          this.#visit(next.lane, next.task).then(follow, reject)
         }
+        if (this.#ahead === 'under way') timer = setTimeout(follow, aheadMs)
         if (this.#lanes.running > 0) return
         const { dueAt } = this.#lanes
         if (this.#mayStart() && dueAt !== undefined) {
@@ -197,7 +212,7 @@ class FleetRunner<T> {
   }
 
   #mayStart(): boolean {
-    return this.#mayGoOn() && !this.#held
+    return this.#mayGoOn() && !this.#held && this.#ahead !== 'under way'
   }
 
   #mayGoOn(): boolean {

@@ -165,7 +165,12 @@ const checks: Record<string, Check> = {
   UpdateStmt: (node, context) => allRows('UPDATE', node, context),
   DeleteStmt: (node, context) => allRows('DELETE', node, context),
   VariableSetStmt(node) {
-    if (node.name !== 'lock_timeout' || !/^0(ms|s|min)?$/.test(constantOf(((node.args ?? []) as Node[])[0]))) return []
+    if (
+      node.name !== 'lock_timeout' ||
+      node.kind !== 'VAR_SET_VALUE' ||
+      !/^0(ms|s|min)?$/.test(constantOf(((node.args ?? []) as Node[])[0]))
+    )
+      return []
     return [
       {
         rule: 'lock-timeout-disabled',

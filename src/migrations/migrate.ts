@@ -29,6 +29,8 @@ export interface MigrateOptions {
   tenant: string
   /** Called under the lock when there is something to do, before anything is done. */
   beforeFirst?: ((plan: readonly Migration[], from: string | null) => Promise<void>) | undefined
+  /** Called under the lock when all is done, also when there was nothing to do. */
+  afterLast?: ((result: MigrateResult) => Promise<void>) | undefined
   /** The session ends right after, and the lock with it, so that it is not released before. Default: false. */
   sessionEnds?: boolean | undefined
   signal?: AbortSignal | undefined
@@ -107,8 +109,10 @@ async function migrateLocked(
       result.ran.push(migration.name)
     }
   }
-  const after = applyPlan(before, result.ran, options.rollback !== undefined)
-  return { ...result, to: after.at(-1) ?? null, applied: after }
+  const applied = applyPlan(before, result.ran, options.rollback !== undefined)
+  const done = { ...result, to: applied.at(-1) ?? null, applied }
+  await options.afterLast?.(done)
+  return done
 }
 
 /** Of the lock that whoever changes what is in a database holds, in that database. */

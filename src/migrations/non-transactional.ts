@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { TenancyError } from '../errors.ts'
 import type { Client } from '../postgres/connect.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
@@ -31,12 +32,12 @@ export interface ScriptRun {
  */
 export async function runStatements(client: Client, run: ScriptRun): Promise<void> {
   const progress = new ScriptProgress(client, run.schema)
-  const begun = await progress.begin(run.name, run.checksum, run.file)
+  const { done, same } = await progress.begin(run)
   for (const [index, statement] of run.script.statements.entries()) {
-    if (index < begun) continue
-    const note = progress.noteText(run.name, index + 1)
+    if (index < done) continue
+    const note = progress.noteText(run, index + 1)
     try {
-      await runStatement(client, statement, { note, resumed: index === begun, notice: run.notice })
+      await runStatement(client, statement, { note, resumed: same && index === done, notice: run.notice })
     } catch (error) {
       // The script's own transaction may be open still.
       await client.query('ROLLBACK').catch(() => undefined)
@@ -129,8 +130,11 @@ class ScriptProgress {
     this.#table = progressTable(schema)
   }
 
-  /** Statements that an earlier run has done, or -1 when there was none. */
-  async begin(name: string, checksum: string, file: string): Promise<number> {
+  /**
+   * How many statements an earlier run has done, and whether it was of the same file. A file may have been corrected
+   * since, but not in what was done.
+   */
+  async begin(run: ScriptRun): Promise<{ done: number; same: boolean }> {
     await query(
       this.client,
       'creating the table of unfinished migrations',
@@ -141,38 +145,54 @@ class ScriptProgress {
       this.client,
       'reading the unfinished migration',
       `SELECT checksum, statements_done FROM ${this.#table} WHERE name = $1 LIMIT 1`,
-      [name],
+      [run.name],
     )
     if (!row) {
       await query(
         this.client,
         'recording the start of the migration',
         `INSERT INTO ${this.#table} (name, checksum, statements_done) VALUES ($1, $2, 0)`,
-        [name, checksum],
+        [run.name, progressChecksum(run, 0)],
       )
-      return -1
+      return { done: 0, same: false }
     }
-    if (row.checksum !== checksum && row.statements_done > 0) {
+    const [file, statements] = row.checksum.split('.')
+    const same = file === run.checksum
+    if (!same && row.statements_done > 0 && statements !== statementsHash(run, row.statements_done)) {
+      const done = row.statements_done
       throw new TenancyError(
         'MIGRATION_CHANGED',
-        `${file} was changed after an interrupted run had done ${row.statements_done} of its statements`,
-        { migration: file, hint: `restore the file as it was, or finish by hand and DELETE FROM ${this.#table}` },
+        `${run.file} was changed in ${done === 1 ? 'a statement' : `one of ${done} statements`} that an interrupted run had done`,
+        {
+          migration: run.file,
+          hint: `restore what was done and correct only what comes after it, or finish by hand and DELETE FROM ${this.#table}`,
+        },
       )
     }
     await query(
       this.client,
       'recording the start of the migration',
       `UPDATE ${this.#table} SET checksum = $2 WHERE name = $1`,
-      [name, checksum],
+      [run.name, progressChecksum(run, row.statements_done)],
     )
-    return row.statements_done
+    return { done: row.statements_done, same }
   }
 
   /** For a transaction, which may have taken another role. */
-  noteText(name: string, done: number): string {
-    return `SET LOCAL ROLE none; UPDATE ${this.#table} SET statements_done = ${Number(done)}, updated_at = pg_catalog.now()
-      WHERE name = ${quoteLiteral(name)}`
+  noteText(run: ScriptRun, done: number): string {
+    return `SET LOCAL ROLE none; UPDATE ${this.#table} SET statements_done = ${Number(done)}, updated_at = pg_catalog.now(),
+      checksum = ${quoteLiteral(progressChecksum(run, done))} WHERE name = ${quoteLiteral(run.name)}`
   }
+}
+
+/** Of the file, and of the statements of it that were done. */
+function progressChecksum(run: ScriptRun, done: number): string {
+  return `${run.checksum}.${statementsHash(run, done)}`
+}
+
+function statementsHash({ script }: ScriptRun, done: number): string {
+  const texts = script.statements.slice(0, done).map(statement => statement.text)
+  return createHash('sha256').update(texts.join('\0')).digest('hex').slice(0, 32)
 }
 
 function progressTable(schema: string): string {

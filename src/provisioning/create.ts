@@ -1,7 +1,6 @@
 import { v4 as uuid } from 'uuid'
 import { isTenancyError, TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
-import { refuseChanged } from '../migrations/changed.ts'
 import {
   checkDatabaseName,
   checkLabels,
@@ -165,7 +164,7 @@ export async function reserveOrFind(parts: ProvisioningParts, wanted: NewTenant,
 async function reserve(parts: ProvisioningParts, wanted: NewTenant, options: RunOptions): Promise<Tenant> {
   // A file that cannot be read must not leave a half-made tenant either.
   const [migrations] = await Promise.all([parts.migrations(), parts.seeds()])
-  refuseChanged(migrations, await parts.registry.checksums())
+  await parts.checksums.check(migrations)
   const { slug, name, server, labels } = wanted
   await askHook('beforeCreate', slug, () => parts.config.hooks.beforeCreate?.({ slug, name, server, labels }))
   const address = parts.servers.admin(wanted.server)

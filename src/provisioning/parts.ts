@@ -1,6 +1,7 @@
 import type { ResolvedConfig } from '../config/config.ts'
 import type { Migration, Seed } from '../migrations/source.ts'
 import type { BuiltTemplates } from '../registry/built-templates.ts'
+import type { FileChecksums } from '../registry/file-checksums.ts'
 import type { RegistryInventory } from '../registry/inventory.ts'
 import type { OperationJournal } from '../registry/operation-journal.ts'
 import type { ReadyTenants } from '../registry/ready-tenants.ts'
@@ -16,6 +17,7 @@ export interface ProvisioningParts {
   /** Tells our databases and roles from those of another registry on the same server. */
   registryId: string
   registry: TenantRegistry
+  checksums: FileChecksums
   /** Tombstones: dropped tenants whose data is still there. */
   retained: RetainedTenants
   /** Passwords that are being changed. */

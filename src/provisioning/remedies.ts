@@ -141,7 +141,11 @@ export const makers: Partial<Record<Tenant['status'], OperationKind[]>> = {
  * Each migration is a transaction together with its row in knex_migrations, so that only the registry's copy can be
  * behind. What was not applied yet stays so: whoever migrates decides when.
  */
-async function rereadHistory({ parts, tenant, options }: RemedyWork): Promise<string | undefined> {
+export async function rereadHistory({
+  parts,
+  tenant,
+  options,
+}: Pick<RemedyWork, 'parts' | 'tenant' | 'options'>): Promise<string | undefined> {
   if (tenant.status !== 'active') return undefined
   const [before] = await parts.registry.select({ tenants: [tenant.id] })
   const wait = { tenant: tenant.slug, waitMs: 0, ...options }
@@ -153,7 +157,7 @@ async function rereadHistory({ parts, tenant, options }: RemedyWork): Promise<st
         if (before?.migrationsHash === version.hash && before.schemaVersion === version.name) return undefined
         await parts.registry.setSchemaVersion(tenant.id, version, undefined)
         const migrations = await parts.migrations()
-        await parts.registry.recordChecksums(migrations.filter(each => applied.includes(each.name)))
+        await parts.checksums.record(migrations.filter(each => applied.includes(each.name)))
         return `recorded that it is at ${version.name ?? 'no migration'}`
       }),
     )

@@ -164,7 +164,7 @@ const migrate: ProvisioningStep = {
     if (await isAtHead(context)) {
       const applied = migrations.map(each => each.name)
       await parts.registry.setSchemaVersion(tenant.id, versionOf(applied), undefined)
-      return parts.registry.recordChecksums(migrations)
+      return parts.checksums.record(migrations)
     }
     await insideAsTenant(context, async client => {
       const { statementTimeoutMs } = parts.config.migrations
@@ -177,7 +177,7 @@ const migrate: ProvisioningStep = {
         onEvent,
       })
       await parts.registry.setSchemaVersion(tenant.id, versionOf(result.applied), undefined)
-      await parts.registry.recordChecksums(migrations.filter(each => result.applied.includes(each.name)))
+      await parts.checksums.record(migrations.filter(each => result.applied.includes(each.name)))
     })
   },
   undo: async () => undefined,

@@ -216,11 +216,17 @@ export interface RunChange {
   names: string[]
 }
 
-const selectRuns = `SELECT r.id, r.command, r.parameters, r.actor, r.pid, r.total, r.up_to_date, r.succeeded, r.failed,
-    r.skipped, r.stopped, r.started_at, r.finished_at, r.job_id,
+/** A run that has not come to its end, or never did, is counted by its tenants. */
+const selectRuns = `SELECT r.id, r.command, r.parameters, r.actor, r.pid, r.total, r.up_to_date,
+    COALESCE(t.succeeded, r.succeeded) AS succeeded, COALESCE(t.failed, r.failed) AS failed,
+    COALESCE(t.skipped, r.skipped) AS skipped, r.stopped, r.started_at, r.finished_at, r.job_id,
     CASE WHEN r.status <> 'running' OR ${isAlive('r.id')} THEN r.status
          WHEN r.job_id IS NULL THEN 'interrupted' ELSE 'queued' END AS status
-  FROM tenantctl.runs r`
+  FROM tenantctl.runs r LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE status NOT IN ('failed', 'skipped'))::int AS succeeded,
+           count(*) FILTER (WHERE status = 'failed')::int AS failed, count(*) FILTER (WHERE status = 'skipped')::int AS skipped
+      FROM tenantctl.run_tenants WHERE run_id = r.id) t
+    ON r.status IN ('running', 'interrupted') AND r.succeeded + r.failed + r.skipped = 0`
 
 /** Milliseconds in base 36 sort as text until the year 2059. */
 function newRunId(): string {

@@ -229,30 +229,6 @@ export class TenantRegistry {
     )
   }
 
-  /** Checksums of files that have been applied somewhere, by name. */
-  async checksums(): Promise<Map<string, string>> {
-    const rows = await this.registry.query<{ name: string; checksum: string }>(
-      'reading checksums',
-      'SELECT name, checksum FROM tenantctl.migrations',
-    )
-    return new Map(rows.map(row => [row.name, row.checksum]))
-  }
-
-  /** The first checksum of a name stays, unless `replace` says that a change is meant. */
-  async recordChecksums(
-    migrations: readonly { name: string; checksum: string }[],
-    options: { replace?: boolean } = {},
-  ): Promise<void> {
-    if (migrations.length === 0) return
-    await this.registry.query(
-      'recording checksums',
-      `INSERT INTO tenantctl.migrations (name, checksum)
-       SELECT * FROM unnest($1::text[], $2::text[])
-       ON CONFLICT (name) ${options.replace ? 'DO UPDATE SET checksum = EXCLUDED.checksum' : 'DO NOTHING'}`,
-      [migrations.map(each => each.name), migrations.map(each => each.checksum)],
-    )
-  }
-
   /** Records what is applied now, and ends the operation with it. */
   async setSchemaVersion(
     id: string,

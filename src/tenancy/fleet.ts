@@ -52,6 +52,8 @@ export interface FleetDetails {
   /** Outcomes of tenants that need no visit. */
   settled?: readonly TenantOutcome[]
   hasWorked?: (error: ErrorReport) => boolean
+  /** Whether it may fail for everybody: the first tenant goes ahead for a moment. Default: false. */
+  untried?: boolean
 }
 
 /** These leave nothing behind that a ledger would have to tell. */
@@ -129,6 +131,12 @@ async function spare(parts: Parts, server: string): Promise<number> {
   return withAdmin(parts.servers.admin(server), {}, spareConnections)
 }
 
+/** The same with the id of a run for `last`, which will be another one soon. Throws `RUN_NOT_FOUND`. */
+export async function lastingSelection<T extends Selection | null>(parts: Parts, selection: T): Promise<T | Selection> {
+  if (selection === null || !('failedOf' in selection)) return selection
+  return { failedOf: (await parts.ledger.get(selection.failedOf)).id }
+}
+
 /** The tenants of a selection that have to be visited, and the others' outcomes. */
 export interface SurveyedFleet {
   items: readonly Visited[]
@@ -145,8 +153,7 @@ export async function surveyTenants(
   selection: Selection,
   hashes: readonly string[] = [],
 ): Promise<SurveyedFleet> {
-  const known = 'failedOf' in selection ? { failedOf: (await parts.ledger.get(selection.failedOf)).id } : selection
-  const survey = await parts.fleet.survey(known, hashes)
+  const survey = await parts.fleet.survey(await lastingSelection(parts, selection), hashes)
   if (survey.current.length + survey.others.length === 0) refuseUnknownServer(parts, selection)
   const settled = survey.current.flatMap(({ version, slugs }) =>
     slugs.map((tenant): TenantOutcome => ({ tenant, status: 'up_to_date', from: version, to: version, applied: none })),

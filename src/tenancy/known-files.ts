@@ -1,7 +1,6 @@
 import type { ErrorReport } from '../errors.ts'
-import { refuseChanged } from '../migrations/changed.ts'
 import type { Migration } from '../migrations/source.ts'
-import type { TenantRegistry } from '../registry/tenant-registry.ts'
+import type { FileChecksums } from '../registry/file-checksums.ts'
 
 /** The files of a run: which were applied somewhere before, and which are for the first time now. */
 export class KnownFiles {
@@ -9,7 +8,7 @@ export class KnownFiles {
   readonly #byFile: Map<string, Migration>
 
   private constructor(
-    private readonly registry: TenantRegistry,
+    private readonly checksums: FileChecksums,
     readonly migrations: readonly Migration[],
     known: Map<string, string>,
     private readonly replace: boolean,
@@ -18,16 +17,22 @@ export class KnownFiles {
     this.#byFile = new Map(migrations.map(migration => [migration.file, migration]))
   }
 
+  /** Throws `MIGRATION_CHANGED` unless told to accept what has changed. */
   static async read(
-    registry: TenantRegistry,
+    checksums: FileChecksums,
     migrations: readonly Migration[],
     options: { allowChanged?: boolean | undefined } = {},
   ): Promise<KnownFiles> {
-    const files = new KnownFiles(registry, migrations, await registry.checksums(), options.allowChanged ?? false)
+    const known = await checksums.check(migrations, options)
+    const files = new KnownFiles(checksums, migrations, known, options.allowChanged ?? false)
     // Accepted once is accepted for good, also where no tenant needs any file.
-    if (options.allowChanged) await files.record([...files.#known.keys()])
-    else refuseChanged(migrations, files.#known)
+    if (options.allowChanged) await files.record([...known.keys()])
     return files
+  }
+
+  /** For those who apply none of them: what has changed is neither refused nor accepted. */
+  static async look(checksums: FileChecksums, migrations: readonly Migration[]): Promise<KnownFiles> {
+    return new KnownFiles(checksums, migrations, await checksums.known(migrations), false)
   }
 
   /** Writes down the checksums of files that a tenant has now and that were not known: a file is recorded once a run. */
@@ -35,8 +40,14 @@ export class KnownFiles {
     const names = new Set(applied)
     const news = this.migrations.filter(({ name, checksum }) => names.has(name) && this.#known.get(name) !== checksum)
     if (news.length === 0) return
-    await this.registry.recordChecksums(news, { replace: this.replace })
+    await this.checksums.record(news, { replace: this.replace })
     for (const { name, checksum } of news) this.#known.set(name, checksum)
+  }
+
+  /** Whether one of these files has not been applied to any tenant as it is now. */
+  hasNew(until: Migration | undefined): boolean {
+    const last = until === undefined ? this.migrations.length : this.migrations.indexOf(until) + 1
+    return this.migrations.slice(0, last).some(({ name, checksum }) => this.#known.get(name) !== checksum)
   }
 
   /** Whether the file in which something failed has been applied to another tenant as it is now. */

@@ -46,6 +46,7 @@ export async function migrateTenant(
   const ran: string[] = []
   let operationId: string | undefined
   let recording: Promise<void> | undefined
+  const asked = visit.canary && kind === 'migrate' && parts.config.fleet.verify !== undefined
   const result = await journaled(parts, kind, tenant, visit.run, begin =>
     asTenant(parts, tenant, { lockTimeoutMs: run.lockTimeoutMs, signal }, async client => {
       try {
@@ -69,11 +70,16 @@ export async function migrateTenant(
             if (notes.applied === undefined) notes.from = from
             operationId = await begin({ from, migrations: plan.map(migration => migration.name) })
           },
+          afterLast: async ({ from, ran, applied }) => {
+            if (ran.length > 0 && parts.config.fleet.fingerprint) await noteFingerprint(parts, tenant, client)
+            // A run that was killed after its COMMIT has left its operation running: a new one ends that, too.
+            if (ran.length === 0 && !isKnown(tenant, versionOf(applied)))
+              operationId = await parts.journal.begin(kind, tenant, { from, migrations: [] })
+          },
         })
-        if (migrated.ran.length > 0 && parts.config.fleet.fingerprint) await noteFingerprint(parts, tenant, client)
         // Goes on while the session ends.
-        recording = recordResult(parts, tenant, run, migrated.applied, operationId)
-        recording.catch(() => undefined)
+        if (!asked) recording = recordResult(parts, tenant, run, migrated.applied, operationId)
+        recording?.catch(() => undefined)
         return migrated
       } catch (error) {
         // What was applied before the failure stays applied, and the registry has to know.
@@ -88,9 +94,14 @@ export async function migrateTenant(
   const applied = [...(notes.applied ?? []), ...result.ran]
   notes.to = result.to
   if (applied.length > 0) notes.applied = applied
+  if (asked) {
+    // Recorded only when it has passed: the next run finds the tenant behind then, and asks again.
+    await run.files.record(result.applied)
+    if (operationId !== undefined) await verifyCanary(parts, tenant, visit, operationId)
+    recording = recordResult(parts, tenant, run, result.applied, operationId)
+  }
   await recording
   if (applied.length === 0) return { status: 'up_to_date', from: result.from, to: result.to, applied }
-  if (visit.canary && kind === 'migrate') await verifyCanary(parts, tenant, visit)
   if (kind === 'migrate')
     await askHook('afterMigrate', tenant.slug, () => parts.config.hooks.afterMigrate?.(plain(tenant), applied))
   const from = notes.from === undefined ? result.from : notes.from
@@ -106,7 +117,7 @@ async function recordResult(
 ): Promise<void> {
   if (!run.rollback) await run.files.record(applied)
   const version = versionOf(applied)
-  if (operationId !== undefined || version.hash !== tenant.migrationsHash || version.name !== tenant.schemaVersion) {
+  if (operationId !== undefined || !isKnown(tenant, version)) {
     await parts.fleet.recordVersion({ id: tenant.id, version, operationId })
   }
 }
@@ -125,6 +136,10 @@ export async function readStatus(
   return { applied, pending: migrations.map(each => each.name).filter(name => !applied.includes(name)) }
 }
 
+function isKnown(tenant: LoadedTenant, version: { name: string | null; hash: string }): boolean {
+  return version.hash === tenant.migrationsHash && version.name === tenant.schemaVersion
+}
+
 /** Also after a failure, from what the database says. */
 async function recordVersion(parts: Parts, tenant: Tenant, run: MigrationRun, client: Client): Promise<string | null> {
   const applied = (await new MigrationHistory(client, historySchema(tenant)).read()).map(each => each.name)
@@ -140,18 +155,28 @@ function plain({ sealed: _, migrationsHash: __, ...tenant }: LoadedTenant): Tena
 }
 
 /** Asks the configuration's own check whether the tenant is well with its new schema. */
-async function verifyCanary(parts: Parts, tenant: LoadedTenant, { signal }: TenantVisit): Promise<void> {
+async function verifyCanary(
+  parts: Parts,
+  tenant: LoadedTenant,
+  { signal, run }: TenantVisit,
+  operationId: string,
+): Promise<void> {
   const { verify } = parts.config.fleet
   if (!verify) return
-  await asTenant(parts, tenant, { signal }, async client => {
-    try {
-      await verify(plain(tenant), await bindKnex(client))
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error)
-      throw new TenancyError('VERIFY_FAILED', `fleet.verify refused the tenant: ${message}`, {
-        hint: 'its migrations stay applied; undo them with `tenantctl rollback --run <run>`',
-        cause: error,
-      })
-    }
-  })
+  try {
+    await asTenant(parts, tenant, { signal }, async client => {
+      try {
+        await verify(plain(tenant), await bindKnex(client))
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error)
+        throw new TenancyError('VERIFY_FAILED', `fleet.verify refused the tenant: ${message}`, {
+          hint: `its migrations stay applied, and the next run asks again; \`tenantctl rollback --run ${run}\` undoes them`,
+          cause: error,
+        })
+      }
+    })
+  } catch (error) {
+    await parts.journal.fail(operationId, error).catch(() => undefined)
+    throw error
+  }
 }

@@ -9,6 +9,7 @@ import type { LoadedTenant, Visited } from '../registry/fleet-registry.ts'
 import { readDuration } from './durations.ts'
 import {
   type FleetOptions,
+  lastingSelection,
   runOverTenants,
   type SurveyedFleet,
   surveyTenants,
@@ -71,12 +72,12 @@ export class TenantMigrations {
     const parts = await this.parts.get()
     const migrations = await parts.migrations()
     const wanted = await wantedOf(parts, selection, options)
-    if (wanted.to !== undefined) findMigration(migrations, wanted.to)
+    const last = wanted.to === undefined ? undefined : findMigration(migrations, wanted.to)
     if (options.strict) await refuseDangerous(parts)
     const hashes = options.verify ? [] : hashesFrom(migrations, wanted.to)
     const check = options.plan && (await refuseStale(parts, options.plan, migrations))
     // One after the other: where nothing is pending, a second connection would cost more than all else.
-    const files = await KnownFiles.read(parts.registry, migrations, options)
+    const files = await KnownFiles.read(parts.checksums, migrations, options)
     const fleet = await surveyTenants(parts, wanted.selection, hashes)
     const run: MigrationRun = {
       ...readLimits(parts, options),
@@ -94,18 +95,25 @@ export class TenantMigrations {
         if (tenant.migrationsHash !== null && hashes.includes(tenant.migrationsHash)) return upToDate(tenant)
         return migrateTenant(parts, tenant, check ? { ...run, check: check(tenant) } : run, visit)
       }),
-      { parameters: wanted.parameters, settled: fleet.settled, hasWorked: error => files.hasWorked(error) },
+      {
+        ...{ parameters: wanted.parameters, settled: fleet.settled, untried: files.hasNew(last) },
+        hasWorked: error => files.hasWorked(error),
+      },
     )
   }
 
   /** What `run` would do, without doing it: from the registry, and by asking the databases it knows too little of. */
   async plan(selection: Selection, options: PlanOptions = {}): Promise<PendingPlan[]> {
-    return planFleet(await this.parts.get(), selection, options)
+    const parts = await this.parts.get()
+    if (options.strict) await refuseDangerous(parts)
+    return planFleet(parts, selection, options)
   }
 
   /** The same as a file that can be reviewed, for `run` with `plan`. */
   async planFile(selection: Selection, options: PlanOptions = {}): Promise<PlanFile> {
-    return planFile(await this.parts.get(), selection, options)
+    const parts = await this.parts.get()
+    if (options.strict) await refuseDangerous(parts)
+    return planFile(parts, selection, options)
   }
 
   /**
@@ -124,16 +132,24 @@ export class TenantMigrations {
     }
     const target = changes ? undefined : readTarget(migrations, options)
     const [files, fleet] = await Promise.all([
-      KnownFiles.read(parts.registry, migrations, { allowChanged: true }),
+      KnownFiles.look(parts.checksums, migrations),
       surveyTenants(parts, chosen),
     ])
     const run = { ...readLimits(parts, options), files, onEvent: onEventOf(parts, options) }
-    const parameters = { selection, ...(changes ? { run: changes.run } : target) }
-    const work = visitor(fleet, chosen, (tenant, visit) => {
+    const parameters = {
+      selection: await lastingSelection(parts, selection),
+      ...(changes ? { run: changes.run } : target),
+    }
+    const work = visitor(fleet, chosen, async (tenant, visit) => {
       const rollback = target ?? { names: changes?.names.get(tenant.id) ?? [] }
-      return migrateTenant(parts, tenant, { ...run, rollback }, visit)
+      try {
+        return await migrateTenant(parts, tenant, { ...run, rollback }, visit)
+      } catch (error) {
+        if (!isBehind(error, tenant, rollback, migrations) || 'tenants' in chosen) throw error
+        return { status: 'skipped', reason: (error as TenancyError).message }
+      }
     })
-    return runOverTenants(parts, 'rollback', fleet.items, options, work, { parameters })
+    return runOverTenants(parts, 'rollback', fleet.items, options, work, { parameters, untried: true })
   }
 
   /**
@@ -145,7 +161,7 @@ export class TenantMigrations {
     const migrations = await parts.migrations()
     const to = findMigration(migrations, options.to).name
     const [files, fleet] = await Promise.all([
-      KnownFiles.read(parts.registry, migrations),
+      KnownFiles.read(parts.checksums, migrations),
       surveyTenants(parts, selection),
     ])
     const run: MigrationRun = {
@@ -200,7 +216,9 @@ export async function wantedOf(parts: Parts, selection: Selection | null, option
     return { selection: { tenants }, to: plan.to ?? undefined, parameters: { plan: plan.createdAt, to: plan.to } }
   }
   if (selection === null) throw new TenancyError('USAGE', 'migrate needs a selection of tenants')
-  return { selection, to, parameters: { selection, to } }
+  // Later, "last" would be this very run.
+  const lasting = await lastingSelection(parts, selection)
+  return { selection: lasting, to, parameters: { selection: lasting, to } }
 }
 
 /** Reads the tenant of each visit, and leaves out those that are gone or not active. */
@@ -252,6 +270,13 @@ function readTarget(migrations: readonly Migration[], options: RollbackOptions):
   return { steps: options.steps }
 }
 
+/** A tenant that has not come as far as the others are to go back: of a fleet it is left out. */
+function isBehind(error: unknown, tenant: LoadedTenant, target: RollbackTarget, migrations: readonly Migration[]) {
+  if (!(error instanceof TenancyError) || error.code !== 'MIGRATION_OUT_OF_ORDER' || !('to' in target)) return false
+  const at = migrations.findIndex(({ name }) => name === tenant.schemaVersion)
+  return at < migrations.indexOf(findMigration(migrations, target.to))
+}
+
 function onEventOf(parts: Parts, options: FleetOptions): FleetOptions['onEvent'] {
   return options.onEvent ?? parts.config.onEvent
 }
@@ -266,8 +291,9 @@ export function readLimits(parts: Parts, options: Pick<MigrateOptions, 'lockTime
 
 /** Files that were not applied to any tenant yet. */
 async function newMigrations(parts: Parts): Promise<Migration[]> {
-  const known = await parts.registry.checksums()
-  return (await parts.migrations()).filter(({ name }) => !known.has(name))
+  const migrations = await parts.migrations()
+  const known = await parts.checksums.known(migrations)
+  return migrations.filter(({ name }) => !known.has(name))
 }
 
 export async function refuseDangerous(parts: Parts): Promise<void> {

@@ -9,6 +9,7 @@ import { JobQueue } from '../queue/job-queue.ts'
 import { BuiltTemplates } from '../registry/built-templates.ts'
 import { RegistryConnection } from '../registry/connection.ts'
 import { DomainRegistry } from '../registry/domain-registry.ts'
+import { FileChecksums } from '../registry/file-checksums.ts'
 import { FleetCensus } from '../registry/fleet-census.ts'
 import { FleetRegistry } from '../registry/fleet-registry.ts'
 import { ensureRegistry } from '../registry/install.ts'
@@ -56,6 +57,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
     return {
       registryId,
       registry,
+      checksums: new FileChecksums(connection),
       retained: new RetainedTenants(connection),
       passwords: new TenantPasswords(connection, cipher),
       sealed: new SealedPasswords(connection, cipher),

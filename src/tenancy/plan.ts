@@ -1,9 +1,11 @@
 import { TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
 import type { Selection } from '../fleet/selection.ts'
+import { refuseChanged } from '../migrations/changed.ts'
 import { MigrationHistory } from '../migrations/history.ts'
 import { planUp } from '../migrations/plan.ts'
 import { findMigration, type Migration } from '../migrations/source.ts'
+import { type KnownStates, knownStates } from '../migrations/states.ts'
 import { versionOf } from '../migrations/version.ts'
 import type { LoadedTenant } from '../registry/fleet-registry.ts'
 import { historySchema } from '../registry/roles.ts'
@@ -15,6 +17,10 @@ export interface PlanOptions {
   to?: string | undefined
   /** Ask every database, also those of which the registry knows what they lack. Default: false. */
   verify?: boolean | undefined
+  /** Refuse when a file that was not applied anywhere yet is dangerous on live tables. Default: false. */
+  strict?: boolean | undefined
+  /** Plan although a file has changed since it was applied somewhere. Default: false. */
+  allowChanged?: boolean | undefined
   signal?: AbortSignal | undefined
   onEvent?: Listener | undefined
 }
@@ -122,35 +128,11 @@ export async function refuseStale(
   }
 }
 
-/** The states that the registry recognises by their hash: those of databases that have the first so many files. */
-export interface KnownStates {
-  /** Hash of the state in which nothing is pending. */
-  newest: string
-  /** Names; undefined for a state that is not known. */
-  applied(hash: string | null): string[] | undefined
-  pending(hash: string | null): readonly Migration[] | undefined
-}
-
-export function knownStates(migrations: readonly Migration[], to?: string): KnownStates {
-  const until = to === undefined ? migrations.length : migrations.indexOf(findMigration(migrations, to)) + 1
-  const names = migrations.map(migration => migration.name)
-  const states = new Map(
-    Array.from({ length: names.length + 1 }, (_, count) => {
-      const applied = names.slice(0, count)
-      return [versionOf(applied).hash, { applied, pending: migrations.slice(count, Math.max(count, until)) }] as const
-    }),
-  )
-  return {
-    newest: versionOf(names).hash,
-    applied: hash => (hash === null ? undefined : states.get(hash)?.applied),
-    pending: hash => (hash === null ? undefined : states.get(hash)?.pending),
-  }
-}
-
 /** At once: what the registry knows too little of is asked over each tenant's own login. */
 const asked = 8
 
 async function plansOf(parts: Parts, selection: Selection, options: PlanOptions): Promise<TenantPlan[]> {
+  await refuseChangedFiles(parts, options)
   const migrations = await parts.migrations()
   const known = knownStates(migrations, options.to)
   const { items, loader } = await surveyTenants(parts, selection)
@@ -176,6 +158,13 @@ async function plansOf(parts: Parts, selection: Selection, options: PlanOptions)
   }
   await Promise.all(Array.from({ length: asked }, worker))
   return plans.sort((a, b) => (a.slug < b.slug ? -1 : 1))
+}
+
+/** What would be refused has no plan. */
+async function refuseChangedFiles(parts: Parts, { allowChanged }: PlanOptions): Promise<void> {
+  if (allowChanged) return
+  const migrations = await parts.migrations()
+  refuseChanged(migrations, await parts.checksums.known(migrations))
 }
 
 /** Hashes of the states that a planned tenant passes through. */

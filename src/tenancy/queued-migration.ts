@@ -41,7 +41,7 @@ export async function queueMigration(
   const wanted = await wantedOf(parts, selection, options)
   if (wanted.to !== undefined) findMigration(migrations, wanted.to)
   if (options.strict) await refuseDangerous(parts)
-  await KnownFiles.read(parts.registry, migrations, options)
+  await KnownFiles.read(parts.checksums, migrations, options)
   const { items, settled } = await surveyTenants(
     parts,
     wanted.selection,
@@ -66,12 +66,10 @@ async function orderOf(
 ): Promise<MigrationOrder> {
   const { concurrency, concurrencyPerServer, canary, bake, maxFailures, retries, runTimeout } = options
   const { fleet } = parts.config
-  // Later, "last" would be this very run.
-  const chosen = 'failedOf' in selection ? { failedOf: (await parts.ledger.get(selection.failedOf)).id } : selection
   readDuration('bake', bake)
   readDuration('runTimeout', runTimeout)
   return {
-    selection: chosen,
+    selection,
     to,
     verify: options.verify ?? false,
     allowChanged: options.allowChanged ?? false,
@@ -103,7 +101,7 @@ export async function leadMigration(
   const migrations = await parts.migrations()
   const hashes = order.verify ? [] : hashesFrom(migrations, order.to)
   const [files, survey, earlier] = await Promise.all([
-    KnownFiles.read(parts.registry, migrations, order),
+    KnownFiles.read(parts.checksums, migrations, order),
     surveyTenants(parts, order.selection, hashes),
     parts.jobs.ofRun(run),
   ])
@@ -140,6 +138,7 @@ export async function leadMigration(
       run: open,
       abandon: handOver.signal,
       settled: fleet.settled,
+      untried: files.hasNew(order.to === undefined ? undefined : findMigration(migrations, order.to)),
       hasWorked: error => files.hasWorked(error),
     })
   } finally {

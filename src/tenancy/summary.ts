@@ -1,10 +1,11 @@
 import { groupFailures } from '../fleet/failures.ts'
 import type { FailureGroup } from '../fleet/result.ts'
 import type { Selection } from '../fleet/selection.ts'
+import { knownStates } from '../migrations/states.ts'
 import type { LastFailure } from '../registry/fleet-census.ts'
 import type { TenantStatus } from '../registry/tenant.ts'
+import { lastingSelection } from './fleet.ts'
 import type { Parts } from './parts.ts'
-import { knownStates } from './plan.ts'
 import { refuseUnknownServer } from './select.ts'
 
 /** Tenants at one version. */
@@ -44,7 +45,7 @@ export interface FleetSummary {
 export async function summarize(parts: Parts, selection: Selection): Promise<FleetSummary> {
   const migrations = await parts.migrations()
   const known = knownStates(migrations)
-  const chosen = 'failedOf' in selection ? { failedOf: (await parts.ledger.get(selection.failedOf)).id } : selection
+  const chosen = await lastingSelection(parts, selection)
   const newest = known.newest
   const [groups, failures] = await Promise.all([parts.census.groups(chosen), parts.census.failures(chosen, newest)])
   if (groups.length === 0) refuseUnknownServer(parts, selection)

@@ -66,7 +66,7 @@ export class QueuedVisits {
     const known = this.#files.get(run)
     if (known) return await known
     if (this.#files.size >= 8) this.#files.clear()
-    const reading = this.parts.migrations().then(migrations => KnownFiles.read(this.parts.registry, migrations, order))
+    const reading = this.parts.migrations().then(migrations => KnownFiles.read(this.parts.checksums, migrations, order))
     reading.catch(() => this.#files.delete(run))
     this.#files.set(run, reading)
     return await reading

@@ -26,7 +26,8 @@ function recording(outcomes: TenantOutcome[]) {
     calls.push([selection, options])
     return fleet('migrate', outcomes)
   }
-  return { calls, tenancy: { migrations: { run, status: run, plan: run, rollback: run }, seeds: { run } } }
+  const lint = async () => []
+  return { calls, tenancy: { migrations: { run, status: run, plan: run, rollback: run, lint }, seeds: { run } } }
 }
 
 describe('selections', () => {
@@ -101,7 +102,7 @@ describe('migrate', () => {
     const failures = [
       {
         ...{ count: 37, code: 'MIGRATION_FAILED', sqlstate: '23505', migration: '005_x.sql', line: 12 },
-        ...{ message: '005_x.sql, line 12: duplicate key value', tenants: ['t0', 't1'] },
+        ...{ message: '005_x.sql, line 12: duplicate key value', tenants: ['t0', 't1'], hint: 'mend the rows' },
       },
     ]
     const outcomes = Array.from({ length: 37 }, (_, index): TenantOutcome => ({ ...broken, tenant: `t${index}` }))
@@ -111,12 +112,14 @@ describe('migrate', () => {
       run: 'r_0mk3vq8z1abc',
       stopped: 'more than 5 tenants failed',
     }
-    const { stdout, exitCode } = await runCli(['migrate', '--all'], {
+    const { stdout, stderr, exitCode } = await runCli(['migrate', '--all'], {
       tenancy: { migrations: { run: async () => result } },
     })
     expect(exitCode).toBe(5)
+    expect(stderr).toBe('hint: `tenantctl migrate --resume r_0mk3vq8z1abc` goes on with the run\n')
     expect(stdout).toBe(`✗ 37 tenants: 23505 duplicate key value in 005_x.sql, line 12
   t0, t1 and 35 more
+  hint: mend the rows
 
 37 failed of 37 tenants in 1.2s
 stopped: more than 5 tenants failed
@@ -131,7 +134,7 @@ run r_0mk3vq8z1abc: \`tenantctl runs show r_0mk3vq8z1abc\` tells more
       pending: index < 20 ? [{ name: '002', sql: 'select 2' }, ...pending] : pending,
     }))
     const { stdout } = await runCli(['migrate', '--all', '--dry-run'], {
-      tenancy: { migrations: { plan: async () => plans } },
+      tenancy: { migrations: { plan: async () => plans, lint: async () => [] } },
     })
     expect(stdout).toContain(
       '1,180 tenants at 003: 1 pending\n    004_x\n20 tenants at 001: 2 pending\n    002\n    004_x\n',
@@ -161,13 +164,24 @@ run r_0mk3vq8z1abc: \`tenantctl runs show r_0mk3vq8z1abc\` tells more
       { tenant: 'globex', from: null, pending },
       { tenant: 'initech', from: '004_code', pending: [] },
     ]
-    const { stdout, exitCode } = await runCli(['migrate', '--all', '--dry-run'], { tenancy: { migrations: { plan } } })
+    const danger = (migration: string) => {
+      return { migration, line: 1, rule: 'drop-table', message: 'DROP TABLE loses its rows', safer: 'later' }
+    }
+    const lint = async () => [danger('003_labels.sql'), danger('001_old.sql')]
+    const tenancy = { migrations: { plan, lint } }
+    const { stdout, exitCode } = await runCli(['migrate', '--all', '--dry-run'], { tenancy })
     expect(exitCode).toBe(0)
+    // What is dangerous stands under the SQL, of the pending files alone.
+    expect(stdout).toContain('labels ();\n! line 1: DROP TABLE loses its rows  drop-table\n    later\n')
+    expect(stdout.match(/loses its rows/g)).toHaveLength(1)
     expect(stdout.match(/create table labels/g)).toHaveLength(1)
     expect(stdout).toContain('globex  from an empty schema\n    003_labels\n')
     expect(stdout).toContain('2 of 3 tenants would be migrated; nothing was changed')
-    const json = await runCli(['migrate', '--all', '--dry-run', '--json'], { tenancy: { migrations: { plan } } })
-    expect(JSON.parse(json.stdout)).toMatchObject({ command: 'migrate', dryRun: true, total: 3 })
+    const json = await runCli(['migrate', '--all', '--dry-run', '--json'], { tenancy })
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      ...{ command: 'migrate', dryRun: true, total: 3 },
+      findings: [{ migration: '003_labels.sql', rule: 'drop-table' }],
+    })
   })
 })
 
@@ -177,7 +191,8 @@ describe('plan', () => {
     migrations: [{ name: '004_x', file: '004_x.sql', checksum: 'c', sql: 'select 1' }],
     tenants: [{ id: '1', tenant: 'acme', from: '003', hash: 'h', pending: ['004_x'] }],
   }
-  const tenancy = { migrations: { planFile: async () => plan, run: async () => fleet('migrate', []) } }
+  const migrations = { planFile: async () => plan, lint: async () => [], run: async () => fleet('migrate', []) }
+  const tenancy = { migrations }
   const cwd = mkdtempSync(join(tmpdir(), 'tenantctl-'))
 
   test('-o plan.json writes it, and migrate --plan takes it', async () => {
@@ -187,6 +202,7 @@ describe('plan', () => {
       stderr: 'hint: written to plan.json; run it with `tenantctl migrate --plan plan.json`\n',
     })
     expect(stdout).toContain('acme  from 003\n    004_x')
+    expect(stdout).toContain('\n1 tenant would be migrated; nothing was changed\n')
     expect(JSON.parse(readFileSync(join(cwd, 'plan.json'), 'utf8'))).toEqual(plan)
     expect((await runCli(['migrate', '--plan', 'plan.json'], { tenancy, cwd })).exitCode).toBe(0)
     expect((await runCli(['plan', '--all', '--json', '--out', 'b.json'], { tenancy, cwd })).stdout).toContain('"004_x"')
@@ -222,6 +238,10 @@ globex  a             1  b
 
 2 tenants, 1 behind
 `,
+    )
+    const behind = Array.from({ length: 203 }, (_, index) => ({ ...outcomes[1], tenant: `t${index}` }) as TenantOutcome)
+    expect((await runCli(['status', '--all'], recording(behind))).stdout).toContain(
+      'and 3 tenants more, with --verbose',
     )
   })
 })

@@ -131,3 +131,19 @@ test('bad rows are an error before anything is made', async () => {
   )
   expect(exitCode).toBe(2)
 })
+
+test('what failed is told by line as well', async () => {
+  const error = { code: 'TENANT_EXISTS' as const, message: 'there is a tenant "globex" already' }
+  const createMany = async () =>
+    fleet('create', [
+      { tenant: 'acme', status: 'created' },
+      { tenant: 'globex', status: 'failed', error },
+    ])
+  const tenancy = { tenants: { createMany, checkInputs: async () => [] } }
+  const stdin = '{"name":"Acme"}\n\n{"name":"Globex"}\n'
+  const { stdout, stderr } = await runCli(['create', '--file', '-'], { tenancy, stdin })
+  expect(stdout).toContain('✗ line 3  globex  there is a tenant "globex" already\n')
+  expect(stderr).toContain('--if-not-exists')
+  const json = await runCli(['create', '--file', '-', '--json'], { tenancy, stdin })
+  expect(JSON.parse(json.stdout).tenants).toMatchObject([{ line: 1 }, { line: 3 }])
+})

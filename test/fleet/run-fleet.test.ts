@@ -4,15 +4,21 @@ import { type ErrorCode, TenancyError } from '../../src/errors.ts'
 import type { TenancyEvent } from '../../src/events.ts'
 import type { TenantOutcome } from '../../src/fleet/result.ts'
 import { type FleetRun, runFleet } from '../../src/fleet/run-fleet.ts'
+import type { ErrorClass } from '../../src/postgres/sqlstate.ts'
 
 type Work = (slug: string, attempt: number) => Promise<Omit<TenantOutcome, 'tenant' | 'durationMs'>>
 
+const classes: Partial<Record<ErrorCode, ErrorClass>> = {
+  LOCK_TIMEOUT: 'transient',
+  MIGRATIONS_INVALID: 'deterministic',
+}
 const migrated = async () => ({ status: 'migrated' }) as const
 const failing = async (code: ErrorCode = 'MIGRATION_FAILED'): Promise<never> => {
   throw new TenancyError(code, 'no')
 }
 
-async function run(count: number, work: Work, options: FleetRun<string>['options'] = {}) {
+async function run(count: number, work: Work, given: FleetRun<string>['options'] & { untried?: boolean } = {}) {
+  const { untried, ...options } = given
   const items = Array.from({ length: count }, (_, index) => `t${String(index + 1).padStart(3, '0')}`)
   const events: TenancyEvent[] = []
   const attempts = new Map<string, number>()
@@ -20,10 +26,9 @@ async function run(count: number, work: Work, options: FleetRun<string>['options
   let busy = 0
   let busiest = 0
   const result = await runFleet({
-    command: 'migrate',
-    items,
+    ...{ command: 'migrate', items, untried },
     slugOf: slug => slug,
-    classify: error => ((error as TenancyError).code === 'LOCK_TIMEOUT' ? 'transient' : 'other'),
+    classify: error => classes[(error as TenancyError).code] ?? 'other',
     options: { onEvent: event => void events.push(event), ...options },
     async work(slug) {
       started.push(slug)
@@ -114,6 +119,33 @@ describe('the budget of failures', () => {
       maxFailures: 0,
     })
     expect(counts).toEqual({ succeeded: 5, upToDate: 0, failed: 0, skipped: 0 })
+  })
+})
+
+describe('work that was not done to anybody yet', () => {
+  test('is tried on the first tenant alone, and on nobody else when everybody would fail', async () => {
+    const { started, counts } = await run(20, () => failing('MIGRATIONS_INVALID'), { untried: true, concurrency: 8 })
+    expect(started).toEqual(['t001'])
+    expect(counts).toEqual({ succeeded: 0, upToDate: 0, failed: 1, skipped: 19 })
+  })
+
+  test('goes on with all of them after that, or when it takes long', async () => {
+    let others = 0
+    const work: Work = async slug => {
+      if (slug === 't001') while (others < 7) await sleep(20)
+      else others += 1
+      return { status: 'migrated' }
+    }
+    const { counts, busiest } = await run(20, work, { untried: true, concurrency: 8 })
+    expect(counts.succeeded).toBe(20)
+    expect(busiest).toBe(8)
+  })
+
+  test('is tried on so many as may fail by the budget that was given', async () => {
+    const { counts } = await run(20, () => failing('MIGRATIONS_INVALID'), {
+      ...{ untried: true, concurrency: 1, maxFailures: 3 },
+    })
+    expect(counts.failed).toBe(4)
   })
 })
 

@@ -75,7 +75,10 @@ test('what failed in a run can be selected, and is mended in the summary then', 
     failures: [{ count: 1, sqlstate: '42701', tenants: ['bravo'], run: failedOf }],
   })
   await inTenant('bravo', 'ALTER TABLE notes DROP COLUMN tag')
-  expect(await tenancy.migrations.run({ failedOf })).toMatchObject({ total: 1, succeeded: 1 })
+  const again = await tenancy.migrations.run({ failedOf: 'last' })
+  expect(again).toMatchObject({ total: 1, succeeded: 1 })
+  // "last" is another one by now.
+  expect((await tenancy.runs.get('last')).parameters).toEqual({ selection: { failedOf } })
   expect(await tenancy.migrations.summary({ all: true })).toMatchObject({ upToDate: 4, behind: 0, failures: [] })
 })
 
@@ -87,6 +90,17 @@ test('nothing to do is one query for the whole fleet, and a run all the same', a
     ...{ tenant: 'alfa', status: 'up_to_date', from: '002_tags', to: '002_tags', applied: [] },
   })
   expect(await tenancy.runs.get(result.run as string)).toMatchObject({ status: 'succeeded', upToDate: 4, tenants: [] })
+})
+
+test('a run that was killed is counted by the tenants it came to', async () => {
+  const tenancy = open(second)
+  await registry(`INSERT INTO tenantctl.runs (id, command, parameters, actor, pid, total, up_to_date)
+    VALUES ('r_00000000000', 'migrate', '{}', 'ada', 1, 4, 0)`)
+  await registry(`INSERT INTO tenantctl.run_tenants (run_id, tenant_slug, status, duration_ms) VALUES
+    ('r_00000000000', 'alfa', 'migrated', 1), ('r_00000000000', 'bravo', 'failed', 1)`)
+  const counts = { status: 'interrupted', succeeded: 1, failed: 1, skipped: 0 }
+  expect(await tenancy.runs.get('r_00000000000')).toMatchObject(counts)
+  await registry(`DELETE FROM tenantctl.runs WHERE id = 'r_00000000000'`)
 })
 
 describe('rollback of a run', () => {
@@ -182,7 +196,7 @@ describe('time limits', () => {
 
   test('of the run', async () => {
     const tenancy = open(slow)
-    const result = await tenancy.migrations.run({ all: true }, { runTimeout: '300ms', concurrency: 2 })
+    const result = await tenancy.migrations.run({ all: true }, { runTimeout: '300ms', concurrency: 2, maxFailures: 4 })
     expect(result).toMatchObject({ failed: 2, skipped: 2, stopped: 'the run took longer than 0.3s' })
   })
 
@@ -217,6 +231,10 @@ describe('the canary group', () => {
     expect(seen).toEqual([`alfa [{"role":"${namespace.tenantPrefix}alfa","rows":0}]`])
     expect(result).toMatchObject({ failed: 1, skipped: 3, stopped: 'a tenant of the canary group failed' })
     expect(result.tenants[0]).toMatchObject({ applied: ['007_next'], error: { code: 'VERIFY_FAILED' } })
+    expect(await tenancy.migrations.summary({ all: true })).toMatchObject({ failures: [{ code: 'VERIFY_FAILED' }] })
+    // Once more, although its migrations are applied by now.
+    expect(await tenancy.migrations.run({ all: true }, { canary: 1 })).toMatchObject({ failed: 1, skipped: 3 })
+    expect(seen).toHaveLength(2)
     const undone = await tenancy.migrations.rollback(null, { run: result.run as string })
     expect(undone).toMatchObject({ total: 1, succeeded: 1 })
   })

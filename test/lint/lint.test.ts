@@ -64,6 +64,7 @@ test.each(
     'ALTER TABLE t ADD CONSTRAINT c UNIQUE USING INDEX i',
     'UPDATE t SET a = 1 WHERE a = 2',
     "SET lock_timeout = '1s'",
+    'SET LOCAL lock_timeout TO DEFAULT',
     'DROP TABLE t, u',
   ].slice(0, -1),
 )('nothing about: %s', async sql => {

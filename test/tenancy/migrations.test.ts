@@ -123,6 +123,62 @@ describe('a file that changed after it was applied', () => {
     namespace.writeMigrations({ '001_a.sql': 'CREATE TABLE a (id int);\n-- migrate:down\nDROP TABLE a;' })
     expect(await next().migrations.run({ all: true }, { allowChanged: true })).toMatchObject({ upToDate: 3 })
   })
+
+  test('is as good as new when nobody has it any more', async () => {
+    const file = (text: string) => write('002_b.sql', `${text};\n-- migrate:down\nDROP TABLE b;`)
+    file('CREATE TABLE b ()')
+    await next().migrations.run({ all: true })
+    await next().migrations.rollback({ tenants: ['t1', 't2'] }, { to: '001_a' })
+    file('CREATE TABLE b (id int)')
+    const refused = { code: 'MIGRATION_CHANGED', migration: '002_b.sql' }
+    await expect(next().migrations.run({ all: true })).rejects.toMatchObject(refused)
+    await expect(next().migrations.plan({ all: true })).rejects.toMatchObject(refused)
+    // Going back neither needs the file as it was nor accepts what it is.
+    await next().migrations.rollback({ tenants: ['t3'] }, { to: '001_a' })
+    expect(await next().migrations.lint()).toEqual([])
+    expect(await next().migrations.plan({ tenants: ['t1'] })).toMatchObject([{ pending: [{ name: '002_b' }] }])
+    expect(await next().migrations.run({ tenants: ['t1'] })).toMatchObject({ succeeded: 1 })
+    file('CREATE TABLE b (id bigint)')
+    await expect(next().migrations.run({ all: true })).rejects.toMatchObject(refused)
+    await next().migrations.rollback({ tenants: ['t1'] }, { to: '001_a' })
+  })
+
+  test('is not accepted by going back', async () => {
+    write('002_b.sql', 'CREATE TABLE b ();\n-- migrate:down\nDROP TABLE b;')
+    await next().migrations.run({ tenants: ['t1'] })
+    write('001_a.sql', 'CREATE TABLE a (id bigint);\n-- migrate:down\nDROP TABLE a;')
+    await next().migrations.rollback({ tenants: ['t1'] }, { steps: 1 })
+    await expect(next().migrations.run({ all: true })).rejects.toMatchObject({ code: 'MIGRATION_CHANGED' })
+  })
+})
+
+test('a fleet that goes back leaves out those that have not come so far', async () => {
+  write('002_b.sql', 'CREATE TABLE b ();\n-- migrate:down\nDROP TABLE b;')
+  write('003_c.sql', 'CREATE TABLE c ();\n-- migrate:down\nDROP TABLE c;')
+  await next().migrations.run({ tenants: ['t1'] })
+  const back = await next().migrations.rollback({ all: true }, { to: '002_b' })
+  expect(back).toMatchObject({ succeeded: 1, failed: 0, skipped: 2 })
+  expect(back.tenants[1]).toMatchObject({ status: 'skipped', reason: expect.stringContaining('002_b is not applied') })
+  const named = await next().migrations.rollback({ tenants: ['t2'] }, { to: '002_b' })
+  expect(named.tenants[0]).toMatchObject({ error: { code: 'MIGRATION_OUT_OF_ORDER' } })
+  await next().migrations.rollback({ tenants: ['t1'] }, { to: '001_a' })
+})
+
+test('what a killed run has committed ends its operation when it is found', async () => {
+  write('002_b.sql', 'CREATE TABLE b ();\n-- migrate:down\nDROP TABLE b;')
+  const { id } = await tenancy.tenants.get('t1')
+  const registry = (text: string) => namespace.sql(text, [], `${namespace.prefix}_registry`)
+  await next().migrations.run({ tenants: ['t1'] })
+  // As if it had been killed between COMMIT and its word to the registry.
+  await registry(`UPDATE tenantctl.tenants SET schema_version = '001_a', migrations_hash = 'old' WHERE slug = 't1'`)
+  await registry(`UPDATE tenantctl.operations SET status = 'running', finished_at = NULL
+    WHERE id = (SELECT id FROM tenantctl.operations WHERE tenant_uuid = '${id}' ORDER BY started_at DESC LIMIT 1)`)
+  const run = await next().migrations.run({ all: true })
+  expect(run.tenants[0]).toMatchObject({ tenant: 't1', status: 'up_to_date', to: '002_b' })
+  const operations = await tenancy.operations.list({ tenant: 't1', limit: 2 })
+  expect(operations.map(each => each.status)).toEqual(['succeeded', 'interrupted'])
+  expect((await tenancy.runs.get(run.run as string)).tenants.map(each => each.tenant)).toEqual(['t2', 't3'])
+  await next().migrations.rollback({ all: true }, { to: '001_a' })
 })
 
 describe('a plan', () => {

@@ -55,14 +55,7 @@ export default defineCommand<Input, Result>({
       const url = await tenancy.tenants.url(tenant.id)
       return { kind: 'one', tenant, created, url: url.reveal() }
     }
-    const text = await readInputFile(input.file, context.io)
-    const file = await parseTenantRows(text, input.file === '-' ? 'the standard input' : input.file)
-    const { labels } = input.common
-    const inputs = file.rows.map(({ row }) => ({ ...input.common, ...row, labels: { ...labels, ...row.labels } }))
-    const tenancy = await context.tenancy()
-    refuseBadRows(file, await tenancy.tenants.checkInputs(inputs))
-    const fleet = await tenancy.tenants.createMany(inputs, { ...input.rollout, ...context.fleetOptions() })
-    return { kind: 'many', fleet }
+    return { kind: 'many', fleet: await createFromFile(input, context) }
   },
   json(result) {
     if (result.kind === 'many') return result.fleet
@@ -85,6 +78,10 @@ export default defineCommand<Input, Result>({
     // What found the server this time is needed the next time too; a URL may hold a password and is not repeated.
     const embedded = flags.embedded ? ' --embedded' : ''
     if (result.kind === 'queued') return `a worker makes it: \`tenantctl worker${embedded}\``
+    if (result.kind === 'many') {
+      const there = result.fleet.tenants.some(outcome => outcome.error?.code === 'TENANT_EXISTS')
+      return there ? 'with --if-not-exists those that are there already are left as they are' : undefined
+    }
     return result.kind === 'one' ? `connect with \`tenantctl psql ${result.tenant.slug}${embedded}\`` : undefined
   },
   exitCode: result => (result.kind === 'many' ? fleetExitCode(result.fleet) : 0),
@@ -121,6 +118,21 @@ function readInput(command: Command): Input {
     queue: Boolean(options.queue),
     wait: Boolean(options.wait),
   }
+}
+
+async function createFromFile(
+  { file: path, common, rollout }: Extract<Input, { kind: 'many' }>,
+  context: CliContext,
+): Promise<FleetResult> {
+  const text = await readInputFile(path, context.io)
+  const file = await parseTenantRows(text, path === '-' ? 'the standard input' : path)
+  const inputs = file.rows.map(({ row }) => ({ ...common, ...row, labels: { ...common.labels, ...row.labels } }))
+  const { tenants } = await context.tenancy()
+  refuseBadRows(file, await tenants.checkInputs(inputs))
+  const result = await tenants.createMany(inputs, { ...rollout, ...context.fleetOptions() })
+  // Outcomes come in the order of the rows.
+  const lineOf = (index: number) => file.rows[index]?.line ?? 0
+  return { ...result, tenants: result.tenants.map((outcome, index) => ({ ...outcome, line: lineOf(index) })) }
 }
 
 async function enqueue(tenancy: Tenancy, input: Extract<Input, { kind: 'one' }>, context: CliContext): Promise<Result> {

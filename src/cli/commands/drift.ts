@@ -58,10 +58,11 @@ function describe({ total, tenants, difference }: SchemaGroup, style: Style): st
     ...extra.map(object => `  + ${clean(object)}`),
     ...changed.flatMap(({ object, expected, found }) => [
       `  ~ ${clean(object)}`,
-      style.dim(`      ${clean(expected)}`),
-      style.dim(`      ${clean(found)}`),
+      style.dim(`      - ${clean(expected)}`),
+      style.dim(`      + ${clean(found)}`),
     ]),
   ]
   const more = lines.length > shown * 3 ? [style.dim(`  … ${lines.length - shown * 3} more lines in --json`)] : []
-  return [style.warn(`${plural(total, 'tenant')} differ: ${names}`), ...lines.slice(0, shown * 3), ...more].join('\n')
+  const verb = total === 1 ? 'differs' : 'differ'
+  return [style.warn(`${plural(total, 'tenant')} ${verb}: ${names}`), ...lines.slice(0, shown * 3), ...more].join('\n')
 }

@@ -1,5 +1,5 @@
 import type { FleetResult } from '../../fleet/result.ts'
-import type { PendingPlan, PlanFile, QueuedRun } from '../../index.ts'
+import type { LintFinding, PendingPlan, PlanFile, QueuedRun } from '../../index.ts'
 import { defineCommand, examples } from '../command.ts'
 import type { CliContext } from '../context.ts'
 import { CliError } from '../errors.ts'
@@ -17,7 +17,7 @@ import {
 } from '../options.ts'
 import { fleetText } from '../output/fleet.ts'
 import { plural } from '../output/format.ts'
-import { groupPlans, type PlanGroup, planText } from '../output/plan.ts'
+import { groupPlans, lintPending, type PlanGroup, planText } from '../output/plan.ts'
 
 interface Input {
   selection: SelectionInput | undefined
@@ -34,6 +34,8 @@ interface DryRun {
   dryRun: true
   total: number
   groups: PlanGroup[]
+  /** What in the pending files is dangerous on live tables. */
+  findings: LintFinding[]
   tenants: PendingPlan[]
 }
 
@@ -97,24 +99,41 @@ export default defineCommand<Input, Result>({
     if (resume !== undefined) return await migrations.run(null, { ...input.rollout, resume, ...context.fleetOptions() })
     const selection = await toSelection(input.selection as SelectionInput, context.io)
     if (!input.dryRun) return await migrations.run(selection, { ...input.rollout, ...context.fleetOptions() })
-    const { to, verify } = input.rollout
-    const options = { ...(to === undefined ? {} : { to }), ...(verify ? { verify } : {}), ...context.runOptions }
-    const tenants = await migrations.plan(selection, options)
-    return { command: 'migrate', dryRun: true, total: tenants.length, groups: groupPlans(tenants), tenants }
+    const { to, verify, strict, allowChanged } = input.rollout
+    const options = {
+      ...(to === undefined ? {} : { to }),
+      ...(verify ? { verify } : {}),
+      ...(strict ? { strict } : {}),
+      ...(allowChanged ? { allowChanged } : {}),
+    }
+    const tenants = await migrations.plan(selection, { ...options, ...context.runOptions })
+    const findings = await lintPending(migrations, tenants)
+    return { command: 'migrate', dryRun: true, total: tenants.length, groups: groupPlans(tenants), findings, tenants }
   },
   async text(result, style) {
-    if ('dryRun' in result) return await planText(result.tenants, style)
+    if ('dryRun' in result) return await planText(result, style)
     if (!('queued' in result)) return await fleetText(result, style)
     const current = result.upToDate > 0 ? `, ${result.upToDate} up to date` : ''
     return `${style.good('✓')} Queued run ${style.bold(result.run)}: ${plural(result.total, 'tenant')}${current}`
   },
   hint(result, _input, { flags }) {
     const embedded = flags.embedded ? ' --embedded' : ''
-    if (!('queued' in result)) return undefined
-    return `workers do it: \`tenantctl worker${embedded}\`; \`tenantctl runs wait ${result.run}${embedded}\` waits for its end`
+    if ('dryRun' in result) return undefined
+    if ('queued' in result)
+      return `workers do it: \`tenantctl worker${embedded}\`; \`tenantctl runs wait ${result.run}${embedded}\` waits for its end`
+    return afterwards(result, embedded)
   },
   exitCode: result => ('dryRun' in result || 'queued' in result ? 0 : fleetExitCode(result)),
 })
+
+/** How to go on with a run that did not do all of it. */
+function afterwards({ run, stopped, failed }: FleetResult, embedded: string): string | undefined {
+  if (run === undefined) return undefined
+  if (stopped !== undefined) return `\`tenantctl migrate --resume ${run}${embedded}\` goes on with the run`
+  return failed > 0
+    ? `\`tenantctl migrate --failed-of ${run}${embedded}\` takes those that failed once more`
+    : undefined
+}
 
 async function enqueue(input: Input, context: CliContext): Promise<Result> {
   const { queue } = await context.tenancy()

@@ -55,7 +55,8 @@ export default defineCommand<Input, Result>({
     const read = result.tenants.filter(outcome => outcome.status !== 'failed')
     // Of a large fleet only those that lack something are worth a line.
     const large = result.total > listed && !style.verbose
-    const shown = large ? read.filter(outcome => outcome.status !== 'up_to_date').slice(0, mostShown) : read
+    const wanted = large ? read.filter(outcome => outcome.status !== 'up_to_date') : read
+    const shown = large ? wanted.slice(0, mostShown) : wanted
     const rows = shown.map(outcome => {
       const pending = outcome.pending ?? []
       const last = outcome.to ?? outcome.from ?? outcome.applied?.at(-1) ?? '-'
@@ -66,6 +67,8 @@ export default defineCommand<Input, Result>({
     const parts: string[] = []
     if (rows.length > 0)
       parts.push(await table(['TENANT', 'SCHEMA', 'APPLIED', 'PENDING'], rows, style, { right: [2] }))
+    const more = wanted.length - shown.length
+    if (more > 0) parts.push(style.dim(`and ${plural(more, 'tenant')} more, with --verbose`))
     const failed = result.tenants.filter(outcome => outcome.status === 'failed')
     if (failed.length > 0) parts.push(failed.map(outcome => failure(outcome, style)).join('\n'))
     const behind = read.filter(outcome => (outcome.pending?.length ?? 0) > 0).length

@@ -10,6 +10,7 @@ const listed = 30
 /** Up to this many failures are told one by one. */
 const inFull = 5
 const groupsShown = 10
+const linesShown = 100
 
 /** A fleet's result: a line for each tenant, the failures in full, and the sum. */
 export async function fleetText(result: FleetResult, style: Style): Promise<string> {
@@ -19,7 +20,9 @@ export async function fleetText(result: FleetResult, style: Style): Promise<stri
   )
   const parts: string[] = []
   if (shown.length > 0) parts.push(await columns(shown.map(outcome => row(outcome, style))))
-  if (failed.length > 0) parts.push(failuresText(result, failed, style))
+  const byLine = failed.some(outcome => outcome.line !== undefined)
+  if (byLine) parts.push(await linesText(failed, style))
+  else if (failed.length > 0) parts.push(failuresText(result, failed, style))
   parts.push(fleetSummary(result, style))
   return parts.join('\n\n')
 }
@@ -44,6 +47,17 @@ function what(outcome: TenantOutcome): string {
   return clean(applied.length <= 2 ? applied.join(', ') : `${applied.length} files, last ${applied.at(-1)}`)
 }
 
+/** Of a file: what was refused and why, by line. */
+async function linesText(failed: readonly TenantOutcome[], style: Style): Promise<string> {
+  const shown = style.verbose ? failed : failed.slice(0, linesShown)
+  const rows = shown.map(({ line, tenant, error }) => {
+    return [`${style.bad('✗')} line ${line}`, style.bold(clean(tenant)), clean(error?.message ?? '')]
+  })
+  const more = failed.length - shown.length
+  const end = more > 0 ? [style.dim(`and ${more} more, with --verbose`)] : []
+  return [await columns(rows), ...end].join('\n')
+}
+
 /** Each in full while they are few; many by what they have in common. */
 function failuresText({ failures = [] }: FleetResult, failed: readonly TenantOutcome[], style: Style): string {
   if (failed.length <= inFull || style.verbose) return failed.map(outcome => failure(outcome, style)).join('\n')
@@ -54,13 +68,14 @@ function failuresText({ failures = [] }: FleetResult, failed: readonly TenantOut
 
 /** `37 tenants: 23505 duplicate key … in 20260105_x.sql, line 12`, and who they are. */
 export function failureGroup(group: FailureGroup, style: Style): string {
-  const { count, code, sqlstate, message, migration, line, tenants } = group
+  const { count, code, sqlstate, message, migration, line, hint, tenants } = group
   const file = migration === undefined ? '' : line === undefined ? migration : `${migration}, line ${line}`
   // The message begins with the place where there is one.
   const what = file !== '' && message.startsWith(`${file}: `) ? message.slice(file.length + 2) : message
   const place = file === '' || (what === message && message.includes(file)) ? '' : ` in ${style.accent(clean(file))}`
   const names = tenants.map(clean).join(', ') + (count > tenants.length ? ` and ${count - tenants.length} more` : '')
-  return `${style.bad('✗')} ${style.bold(plural(count, 'tenant'))}: ${sqlstate ?? code} ${clean(what)}${place}\n  ${style.dim(names)}`
+  const title = `${style.bad('✗')} ${style.bold(plural(count, 'tenant'))}: ${sqlstate ?? code} ${clean(what)}${place}`
+  return [title, `  ${style.dim(names)}`, ...(hint === undefined ? [] : hintLines(hint, style))].join('\n')
 }
 
 /** Tenant, file and line, the server's message, what to do. */

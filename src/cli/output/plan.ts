@@ -1,4 +1,4 @@
-import type { PendingPlan } from '../../index.ts'
+import type { LintFinding, PendingPlan, Tenancy } from '../../index.ts'
 import { plural } from './format.ts'
 import { clean, cleanLines } from './sanitize.ts'
 import type { Style } from './style.ts'
@@ -26,10 +26,32 @@ export function groupPlans(plans: readonly PendingPlan[]): PlanGroup[] {
   return [...groups.values()].sort((a, b) => b.tenants - a.tenants)
 }
 
-/** What `migrate --dry-run` would do: the tenants by what they lack, and the SQL of each file once. */
-export function planText(plans: readonly PendingPlan[], style: Style): string {
+/** What is dangerous in the files that somebody lacks. */
+export async function lintPending(
+  migrations: Tenancy['migrations'],
+  plans: readonly { pending: readonly { name: string }[] }[],
+): Promise<LintFinding[]> {
+  const pending = new Set(plans.flatMap(plan => plan.pending.map(({ name }) => name)))
+  if (pending.size === 0) return []
+  return (await migrations.lint({ all: true })).filter(({ migration }) => pending.has(migration.replace(/\.sql$/, '')))
+}
+
+export interface PlanView {
+  tenants: readonly PendingPlan[]
+  findings: readonly LintFinding[]
+  /** Tenants that were looked at, where that is known. */
+  total?: number
+}
+
+/**
+ * What `migrate --dry-run` would do: the tenants by what they lack, and the SQL of each file once, with what is
+ * dangerous in it.
+ */
+export function planText({ tenants: plans, findings, total }: PlanView, style: Style): string {
   const waiting = plans.filter(plan => plan.pending.length > 0)
-  const sum = style.dim(`${waiting.length} of ${plural(plans.length, 'tenant')} would be migrated; nothing was changed`)
+  const count =
+    total === undefined ? plural(waiting.length, 'tenant') : `${waiting.length} of ${plural(total, 'tenant')}`
+  const sum = style.dim(`${count} would be migrated; nothing was changed`)
   if (plans.length === 0) return style.dim('Nothing is pending.')
   if (waiting.length === 0) return sum
   const tenants = waiting.length <= named ? waiting.map(plan => tenantText(plan, style)) : groupTexts(waiting, style)
@@ -37,9 +59,15 @@ export function planText(plans: readonly PendingPlan[], style: Style): string {
   const statements = new Map(waiting.flatMap(plan => plan.pending.map(({ name, sql }) => [name, sql] as const)))
   const sources = [...statements].map(([name, sql]) => {
     const body = sql === null ? style.dim('(code: what it does is known only when it runs)') : cleanLines(sql.trim())
-    return `${style.accent(`-- ${clean(name)}`)}\n${body}`
+    const dangers = findings.filter(({ migration }) => migration.replace(/\.sql$/, '') === name)
+    return [style.accent(`-- ${clean(name)}`), body, ...dangers.map(each => danger(each, style))].join('\n')
   })
   return [tenants.join('\n'), ...sources, sum].join('\n\n')
+}
+
+function danger({ line, message, rule, safer }: LintFinding, style: Style): string {
+  const title = `${style.warn('!')} line ${line}: ${clean(message)}  ${style.dim(rule)}`
+  return `${title}\n    ${clean(safer)}`
 }
 
 function tenantText({ tenant, from, pending }: PendingPlan, style: Style): string {

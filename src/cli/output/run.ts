@@ -26,18 +26,20 @@ export function runRow(run: Run, style: Style): string[] {
 
 /** All about one run: what was asked, how it ended, and the tenants it came to. */
 export async function runDetailsText(run: RunDetails, style: Style): Promise<string> {
+  const cutOff = run.tenants.filter(tenant => tenant.status === 'interrupted').length
   const counts = [
     ...(run.succeeded > 0 ? [`${run.succeeded} changed`] : []),
     ...(run.upToDate > 0 ? [`${run.upToDate} up to date`] : []),
     ...(run.failed > 0 ? [style.bad(`${run.failed} failed`)] : []),
     ...(run.skipped > 0 ? [style.warn(`${run.skipped} skipped`)] : []),
+    ...(cutOff > 0 ? [style.bad(`${cutOff} interrupted`)] : []),
   ]
   const head = facts(
     [
       ['run', style.bold(run.id)],
       ['command', clean(run.command)],
       ['status', statusText(run.status, style)],
-      ['asked', clean(JSON.stringify(run.parameters))],
+      ['asked', clean(askedText(run))],
       ['started', formatTime(run.startedAt)],
       ['took', tookText(run)],
       ['by', clean(`${run.actor} (pid ${run.pid})`)],
@@ -54,6 +56,32 @@ export async function runDetailsText(run: RunDetails, style: Style): Promise<str
   const left = run.tenants.length - shown.length
   if (left > 0) parts.push(style.dim(`and ${plural(left, 'tenant')} more, with --verbose`))
   return parts.join('\n\n')
+}
+
+const named = 5
+
+/** What was asked for, in words; what nobody foresaw as it is. */
+function askedText({ command, parameters }: Run): string {
+  const { selection, to, steps, run, resumes, plan, ...others } = parameters
+  const rest = Object.keys(others).length > 0 ? [JSON.stringify(others)] : []
+  const parts = [
+    ...(selection ? [selectionText(selection as Record<string, unknown>)] : []),
+    ...(typeof to === 'string' ? [command === 'rollback' ? `back to ${to}` : `up to ${to}`] : []),
+    ...(steps === undefined ? [] : [`${steps} back`]),
+    ...(run === undefined ? [] : [`what run ${run} did`]),
+    ...(resumes === undefined ? [] : [`goes on with ${resumes}`]),
+    ...(plan === undefined ? [] : [`the plan of ${formatTime(String(plan))}`]),
+  ]
+  return [...parts, ...rest].join('; ')
+}
+
+function selectionText({ all, tenants, failedOf, labels, ...filter }: Record<string, unknown>): string {
+  if (all) return 'all tenants'
+  if (failedOf !== undefined) return `what failed in ${failedOf}`
+  if (Array.isArray(tenants))
+    return tenants.slice(0, named).join(', ') + (tenants.length > named ? ` and ${tenants.length - named} more` : '')
+  const pairs = Object.entries((labels ?? {}) as Record<string, string>).map(([key, value]) => `label ${key}=${value}`)
+  return [...pairs, ...Object.entries(filter).map(([key, value]) => `${key} ${value}`)].join(', ')
 }
 
 function tenantRow(tenant: RunTenant, style: Style): string[] {
@@ -73,5 +101,6 @@ function statusText(status: Run['status'], style: Style): string {
 }
 
 function tookText(run: Run): string {
-  return run.finishedAt === null ? '-' : formatDuration(Date.parse(run.finishedAt) - Date.parse(run.startedAt))
+  const end = run.finishedAt ?? (run.status === 'running' ? new Date().toISOString() : null)
+  return end === null ? '-' : formatDuration(Date.parse(end) - Date.parse(run.startedAt))
 }
