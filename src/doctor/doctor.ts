@@ -3,9 +3,11 @@ import type { Listener } from '../events.ts'
 import { type Leftover, removeLeftover } from '../provisioning/leftovers.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import type { CheckResult, DoctorResult, Finding } from './finding.ts'
+import { checkHistories } from './history-checks.ts'
 import { checkForeign, checkLeftovers, checkTombstones } from './leftover-checks.ts'
 import { checkMaintenanceDatabases } from './maintenance-checks.ts'
 import { checkConfiguredServers, checkOperations, checkPasswords } from './registry-checks.ts'
+import type { Sample } from './sample.ts'
 import { checkServer } from './server-checks.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { checkStock } from './stock-checks.ts'
@@ -19,6 +21,8 @@ export interface ExamineOptions {
   fix?: boolean | undefined
   /** Names of orphaned databases that `fix` may drop with what is in them. Default: none. */
   dropOrphans?: readonly string[] | undefined
+  /** How many tenants of each server are logged in as, chosen at random; `'all'` of them if you like. Default: 20. */
+  sample?: Sample | undefined
   signal?: AbortSignal | undefined
   onEvent?: Listener | undefined
 }
@@ -27,7 +31,8 @@ export interface ExamineOptions {
 type Queued = () => Promise<ReadonlySet<string>>
 
 /**
- * Compares every server with the registry, from its maintenance database alone. Throws `SERVER_NOT_FOUND`, and `USAGE`
+ * Compares every server with the registry, from its maintenance database, and what is applied over the logins of some
+ * tenants. Throws `SERVER_NOT_FOUND`, and `USAGE`
  * for a name in `dropOrphans` that is no orphan, before anything is changed.
  */
 export async function examine(
@@ -40,6 +45,7 @@ export async function examine(
   const first = await look(parts, names, queued, options)
   // Whatever looked broken only because somebody was just changing it does not look so again.
   const findings = first.every(isOk) ? first : confirm(first, await look(parts, names, queued, options))
+  findings.push(...(await checkHistories(parts, options)))
   const orphans = chooseOrphans(options.dropOrphans ?? [], findings)
   const checks: CheckResult[] = []
   for (const finding of findings) {

@@ -1,5 +1,4 @@
 import { asTenancyError, isTenancyError, throwIfAborted } from '../errors.ts'
-import { type Listener, notify } from '../events.ts'
 import type { ServerAddress } from '../postgres/address.ts'
 import { adminSettings, withAdmin, withClient } from '../postgres/connect.ts'
 import { type DatabaseEntry, listDatabases } from '../postgres/inventory.ts'
@@ -12,16 +11,15 @@ import { defaultServer } from '../registry/servers.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { ExamineOptions } from './doctor.ts'
 import type { CheckResult } from './finding.ts'
+import { chooseSample, inParallel, type Sample } from './sample.ts'
 
-const defaultSample = 20
 /** Further databases that are really knocked at, for each tenant, beside those that the catalog says are open. */
 const neighbours = 3
-const concurrency = 4
 /** Of the tenant's own sessions: nobody in production waits for a test for long. */
 const settings = { ...adminSettings, lock_timeout: '1s', statement_timeout: '5s' }
 
 export interface IsolationOptions extends Pick<ExamineOptions, 'server' | 'signal' | 'onEvent'> {
-  sample?: number | 'all' | undefined
+  sample?: Sample | undefined
 }
 
 /** What one tenant's login managed to do. */
@@ -49,7 +47,7 @@ async function checkServer(
 ): Promise<CheckResult[]> {
   const base = { check: 'isolation', server }
   const tenants = await parts.registry.list({ server, status: 'active' })
-  const sample = options.sample === 'all' ? tenants : choose(tenants, options.sample ?? defaultSample)
+  const sample = chooseSample(tenants, options.sample)
   if (sample.length === 0) return [{ ...base, status: 'ok', message: 'no active tenants to try it with' }]
   let databases: DatabaseEntry[]
   try {
@@ -73,24 +71,6 @@ async function checkServer(
   }
   await inParallel(sample, work, options.onEvent)
   return [...summarise(parts, { server, databases, count: tenants.length }, tried), ...failed]
-}
-
-async function inParallel(
-  tenants: readonly Tenant[],
-  work: (tenant: Tenant) => Promise<void>,
-  onEvent: Listener | undefined,
-): Promise<void> {
-  notify(onEvent, { event: 'fleet_started', command: 'doctor', total: tenants.length, concurrency })
-  const queue = [...tenants]
-  const worker = async () => {
-    for (let tenant = queue.shift(); tenant; tenant = queue.shift()) {
-      const startedAt = performance.now()
-      await work(tenant)
-      const durationMs = Math.round(performance.now() - startedAt)
-      notify(onEvent, { event: 'tenant_finished', tenant: tenant.slug, status: 'checked', durationMs })
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(concurrency, tenants.length) }, worker))
 }
 
 /** The registry and the maintenance databases: no tenant's, and not for any of them. */
@@ -215,13 +195,4 @@ function openDoor(
 
 function isUnclear({ outcome }: Attempt): boolean {
   return outcome === 'unclear'
-}
-
-function choose<T>(items: readonly T[], count: number): T[] {
-  const rest = [...items]
-  const chosen: T[] = []
-  while (chosen.length < count && rest.length > 0) {
-    chosen.push(...rest.splice(Math.floor(Math.random() * rest.length), 1))
-  }
-  return chosen
 }

@@ -9,8 +9,6 @@ export interface DoctorOptions extends ExamineOptions {
    * server's log. Default: false.
    */
   isolation?: boolean | undefined
-  /** How many tenants of each server are tried, chosen at random; `'all'` of them if you like. Default: 20. */
-  sample?: number | 'all' | undefined
 }
 
 /** Compares the servers with the registry, and where it is asked for proves the isolation of tenants. */

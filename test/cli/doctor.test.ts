@@ -86,20 +86,18 @@ server default
   test('hands the sample on', async () => {
     const sampled = doctor(healthy)
     await runCli(['doctor', '--isolation', '--sample', '5', '--server', 'eu'], sampled)
-    await runCli(['doctor', '--isolation', '--all'], sampled)
+    await runCli(['doctor', '--all'], sampled)
     expect(sampled.asked).toEqual([
       { fix: false, isolation: true, sample: 5, server: 'eu', dropOrphans: [] },
-      { fix: false, isolation: true, sample: 'all', dropOrphans: [] },
+      { fix: false, isolation: false, sample: 'all', dropOrphans: [] },
     ])
   })
 
   test.each([
-    ['--all'],
-    ['--sample', '5'],
     ['--drop-orphan', 'x'],
-    ['--isolation', '--all', '--sample', '5'],
-    ['--isolation', '--sample', '0'],
-  ])('refuses %s %s %s %s', async (...args) => {
+    ['--all', '--sample', '5'],
+    ['--sample', '0'],
+  ])('refuses %s %s %s', async (...args) => {
     const asked = doctor(healthy)
     expect((await runCli(['doctor', ...args], asked)).exitCode).toBe(2)
     expect(asked.asked).toEqual([])

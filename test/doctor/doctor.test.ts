@@ -58,6 +58,21 @@ describe.each(['plain', 'superuser'] as const)('doctor, as %s admin', admin => {
   })
 
   describe('finds and fixes', () => {
+    test('what was applied behind the back of the registry', async () => {
+      const url = (await tenancy.tenants.url('acme')).reveal()
+      await sql(url, "INSERT INTO knex_migrations (name, batch) VALUES ('900_by_hand.js', 9)")
+      const difference = {
+        ...{ check: 'migrations', status: 'problem', server: 'default', tenant: 'acme' },
+        message: expect.stringMatching(/^its database is at 900_by_hand, and the registry has it at 001/),
+        fix: 'tenantctl migrate acme --verify',
+      }
+      expect(await findings()).toEqual([difference])
+      expect(await findings({ fix: true })).toEqual([{ ...difference, fixed: true }])
+      expect(await findings()).toEqual([])
+      await sql(url, "DELETE FROM knex_migrations WHERE name = '900_by_hand.js'")
+      await findings({ fix: true, sample: 'all' })
+    })
+
     test('rights of everybody and of neighbours on a database, and ends their sessions', async () => {
       const { username: neighbour } = await tenancy.tenants.get('globex')
       await namespace.superSql(`GRANT CONNECT ON DATABASE "${database}" TO PUBLIC, "${neighbour}"`)

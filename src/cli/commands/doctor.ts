@@ -19,8 +19,8 @@ export default defineCommand<Input, DoctorResult>({
     command
       .option('--fix', 'put right what can be put right without losing data')
       .option('--isolation', 'also log in as tenants and try to leave their databases')
-      .option('--all', 'with --isolation: as every tenant, not only as a sample')
-      .option('--sample <n>', 'with --isolation: as so many tenants of each server (default: 20)', positiveInteger)
+      .option('--all', "ask every tenant's database what is applied, not only a sample; so with --isolation")
+      .option('--sample <n>', 'ask so many tenants of each server (default: 20)', positiveInteger)
       .option('--server <name>', 'this server alone')
       .option(
         '--drop-orphan <database>',
@@ -30,7 +30,7 @@ export default defineCommand<Input, DoctorResult>({
       )
     examples(command, [
       'tenantctl doctor',
-      'tenantctl doctor --fix',
+      'tenantctl doctor --all --fix',
       'tenantctl doctor --isolation --sample 50',
       'tenantctl doctor --fix --drop-orphan tenant_acme',
     ])
@@ -39,7 +39,6 @@ export default defineCommand<Input, DoctorResult>({
   read(command) {
     const { fix, isolation, all, sample, server, dropOrphan = [] } = command.opts()
     if (dropOrphan.length > 0 && !fix) throw new CliError('USAGE', '--drop-orphan needs --fix')
-    if ((all || sample !== undefined) && !isolation) throw new CliError('USAGE', '--all and --sample need --isolation')
     if (all && sample !== undefined) throw new CliError('USAGE', '--all and --sample exclude each other')
     return {
       fix: Boolean(fix),
