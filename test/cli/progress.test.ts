@@ -34,7 +34,7 @@ test('what fits into a terminal is what an operator needs most', () => {
   )
   expect(fitted(77)).toBe('migrating 1031/5000 · 30 done · 1000 up to date · 1 failed · 31/s · ETA 2m08s')
   expect(fitted(50)).toBe('migrating 1031/5000 · 1 failed · 31/s · ETA 2m08s')
-  expect(state.details(1000, 40)).toBe('b 1.0s, c 1.0s, and 2 more · slowest: a 1ms')
+  expect(state.details(1000, 45)).toBe('b 1.0s, c 1.0s, and 2 more · slowest: a 1ms')
   expect(state.details(1000, 20)).toBe('b 1.0s, and 3 more · slowest: a 1ms')
 })
 
