@@ -1,9 +1,9 @@
 import { throwIfAborted } from '../errors.ts'
 import { MigrationHistory } from '../migrations/history.ts'
 import { versionOf } from '../migrations/version.ts'
+import { insideAsTenant } from '../provisioning/as-tenant.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { rereadHistory } from '../provisioning/remedies.ts'
-import { insideAsTenant } from '../provisioning/steps.ts'
 import { historySchema } from '../registry/roles.ts'
 import type { TenantVersion } from '../registry/tenant-registry.ts'
 import type { ExamineOptions } from './doctor.ts'
@@ -18,7 +18,7 @@ export async function checkHistories(parts: ProvisioningParts, options: ExamineO
   const servers = options.server === undefined ? parts.servers.names : [options.server]
   const findings: Finding[] = []
   for (const server of servers) {
-    const tenants = await parts.registry.list({ server, status: 'active' })
+    const tenants = await parts.registry.select({ server, status: 'active' })
     const sample = chooseSample(tenants, options.sample)
     if (sample.length > 0) findings.push(...(await checkServer(parts, server, sample, options)))
   }
