@@ -31,6 +31,7 @@ export function createApp(tenancy, { baseDomain, port }) {
   customer.use(
     tenantContext(tenancy, {
       baseDomain,
+      customDomains: true,
       onRefused(error, _request, response, next) {
         if (error.code === 'TENANT_NOT_READY' || error.code === 'TENANT_FAILED') {
           response.setHeader('retry-after', '1')

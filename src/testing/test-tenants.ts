@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
 import type { Knex } from 'knex'
@@ -17,7 +18,7 @@ export interface TestTenantsOptions extends Omit<TenancyConfig, 'registry' | 'na
   url?: string | undefined
   /** Folder of the project, to which other paths are relative. Default: the working folder. */
   directory?: string | undefined
-  /** Whether new tenants get the seeds. Default: true. */
+  /** Whether new tenants get the seeds. Default: true, when the project has a folder of them. */
   seed?: boolean | undefined
 }
 
@@ -50,8 +51,11 @@ const abandonedAfterMs = 24 * 3600 * 1000
  * Throws what `createTenancy` throws.
  */
 export async function createTestTenants(options: TestTenantsOptions = {}): Promise<TestTenants> {
-  const { url, directory = '.', seed = true, ...config } = options
+  const { url, directory = '.', seed: _, ...config } = options
   const folder = resolve(directory)
+  const seeds = config.seeds?.directory ?? 'seeders/tenant'
+  // A project may have no seeds at all; a folder that was named has to be there.
+  const seed = options.seed ?? (config.seeds?.directory !== undefined || existsSync(resolve(folder, seeds)))
   const registry = new URL(url ?? (await embeddedServer(resolve(folder, '.tenantctl')).start()).url)
   registry.pathname = `/${registryDatabase}`
   const tenancy = createTenancy({
@@ -64,7 +68,7 @@ export async function createTestTenants(options: TestTenantsOptions = {}): Promi
       ...config.migrations,
       directory: resolve(folder, config.migrations?.directory ?? 'migrations/tenant'),
     },
-    seeds: { ...config.seeds, directory: resolve(folder, config.seeds?.directory ?? 'seeders/tenant') },
+    seeds: { ...config.seeds, ...(seed ? { directory: resolve(folder, seeds) } : {}) },
   })
   await removeAbandoned(tenancy)
 

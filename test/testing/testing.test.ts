@@ -6,12 +6,12 @@ import { useNamespace } from '../support/namespace.ts'
 // Its own server would be another start: the namespace's admin is one, and its prefix keeps the names apart.
 const namespace = useNamespace({ allowSessions: true })
 let tenants: TestTenants
-const start = () =>
-  createTestTenants({
-    url: namespace.adminUrl,
-    migrations: { directory: namespace.migrationsDirectory },
-    seeds: { directory: namespace.seedsDirectory },
-  })
+const options = () => ({
+  url: namespace.adminUrl,
+  migrations: { directory: namespace.migrationsDirectory },
+  seeds: { directory: namespace.seedsDirectory },
+})
+const start = () => createTestTenants(options())
 
 beforeAll(async () => {
   await namespace.writeMigrations({ '001_t.sql': 'CREATE TABLE t (a int)' })
@@ -30,6 +30,14 @@ test('every tenant is fresh, migrated and seeded, and apart from the others', as
   expect(await one.knex('t').orderBy('a')).toEqual([{ a: 1 }, { a: 2 }])
   expect(await two.knex('t')).toEqual([])
   expect(one.url).toContain(one.database)
+})
+
+test('a project without seeds has tenants without them', async () => {
+  const { url, directory, migrations } = { ...options(), directory: namespace.directory }
+  const bare = await createTestTenants({ url, directory, migrations })
+  const { knex } = await bare.create()
+  expect(await knex('t')).toEqual([])
+  await bare.close()
 })
 
 test('what a dead process left behind is removed by the next one', async () => {
