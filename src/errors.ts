@@ -78,8 +78,10 @@ export const errorCodes = [
   'INTERNAL', // a bug in tenantctl
 ] as const
 
+/** What went wrong, for programs: see `errorCodes`. */
 export type ErrorCode = (typeof errorCodes)[number]
 
+/** What an error knows beside its code and message; each is left out where it does not apply. */
 export interface ErrorFacts {
   /** What to do next; can be pasted. */
   hint?: string | undefined
@@ -150,6 +152,7 @@ function shorten(text: string): string {
   return text.length > longestText ? `${text.slice(0, longestText - 1)}…` : text
 }
 
+/** An error as JSON shows it. */
 export interface ErrorReport {
   code: ErrorCode
   message: string

@@ -39,6 +39,7 @@ export type TenancyEvent =
   /** Changes to tenants are not heard at once any more, or again. */
   | { event: 'registry_lost' | 'registry_back' }
 
+/** What is done to many tenants at once, as the ledger of runs names it. */
 export type FleetCommand =
   | 'create'
   | 'migrate'
@@ -57,6 +58,7 @@ export type FleetCommand =
   | 'doctor'
   | 'baseline'
 
+/** Is told as work goes on; what it throws changes nothing. */
 export type Listener = (event: TenancyEvent) => void
 
 /** Tells a listener; one that throws changes nothing. */

@@ -193,6 +193,7 @@ export interface Pooler {
 
 const resolved: unique symbol = Symbol.for('tenantctl.ResolvedConfig') as never
 
+/** Where the registry is: the URL of its database with an admin login, or the embedded server and its folder. */
 export type RegistryConfig = { kind: 'embedded'; directory: string } | { kind: 'url'; url: Secret }
 
 /**
@@ -211,7 +212,12 @@ export interface ResolvedConfig {
   migrations: { directory: string; explicit: boolean; lockTimeoutMs: number; statementTimeoutMs: number }
   seeds: { directory: string; explicit: boolean }
   roles: RoleModel
-  naming: { prefix: string; database?: (tenant: TenantIdentity) => string; reserved: string[] }
+  naming: {
+    prefix: string
+    /** Makes the name of a new tenant's database. */
+    database?: (tenant: TenantIdentity) => string
+    reserved: string[]
+  }
   /** `connectionLimit` -1: none. */
   database: { extensions: string[]; connectionLimit: number }
   template: boolean
@@ -221,6 +227,7 @@ export interface ResolvedConfig {
     concurrencyPerServer: number | null
     fingerprint: boolean
     maxFailures: string | number | null
+    /** Asked of each tenant of a canary group once it is migrated; throwing makes it `failed`. */
     verify?: (tenant: Tenant, knex: Knex) => unknown
   }
   connections: {

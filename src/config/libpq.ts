@@ -2,6 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { UrlDefaults } from './url.ts'
 
+/** Variables as in `process.env`. */
 export type Environment = Record<string, string | undefined>
 
 /** What libpq's variables say of a connection, and its password file (manual, 34.15 and 34.16). */

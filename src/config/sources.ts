@@ -9,6 +9,7 @@ import { listSettings, type Setting } from './settings.ts'
 import { completeUrl, type UrlDefaults, UrlProblem } from './url.ts'
 import { configInvalid, registryDatabase, urlProblem, validateConfig } from './validate.ts'
 
+/** Settings of a command line, as it has parsed them. */
 export interface ConfigFlags {
   config?: string | undefined
   registry?: string | undefined
@@ -17,6 +18,7 @@ export interface ConfigFlags {
   seeds?: string | undefined
 }
 
+/** What settings are made from. Flags win over the environment, and that over the file. */
 export interface ConfigInput {
   flags?: ConfigFlags
   /** Usually `process.env`; nothing else of the process is read. */

@@ -17,6 +17,7 @@ import { RegistryWatch } from './registry-watch.ts'
 import { TenantConnection } from './tenant-connection.ts'
 import { type CreateTenantKnex, loadTenantKnex } from './tenant-knex.ts'
 
+/** Numbers of this process, for a dashboard: gauges as they are now, counters since it began. */
 export interface ConnectionStats extends PoolStats {
   /** Tenants that were looked up in the registry and are remembered. */
   known: number

@@ -1,5 +1,6 @@
 import type { Leftover } from '../provisioning/leftovers.ts'
 
+/** `ok`: nothing to do. `warning`: it works, but should be known. `problem`: something is wrong. */
 export type CheckStatus = 'ok' | 'warning' | 'problem'
 
 /** What one check found in one place. */
@@ -18,6 +19,7 @@ export interface CheckResult {
   fixed?: true
 }
 
+/** What a check of all servers found, and what was put right. */
 export interface DoctorResult {
   /** No problem is left. Warnings do not count. */
   ok: boolean

@@ -20,6 +20,7 @@ import {
   waitUntilReady,
 } from './process.ts'
 
+/** Whether it runs, and where. */
 export interface EmbeddedStatus {
   /** `absent`: there are no data yet. */
   state: 'running' | 'stopped' | 'absent'
@@ -34,6 +35,7 @@ export interface EmbeddedStatus {
   logFile: string | null
 }
 
+/** A PostgreSQL of a project, for development and tests, in a folder of its own. */
 export interface EmbeddedServer {
   /** What there is. Starts and changes nothing. */
   status(): Promise<EmbeddedStatus>

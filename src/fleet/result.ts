@@ -1,6 +1,7 @@
 import type { ErrorReport } from '../errors.ts'
 import type { FleetCommand } from '../events.ts'
 
+/** How a tenant is told of that a fleet command has changed or looked at. */
 export type ChangedStatus =
   | 'created'
   | 'migrated'

@@ -5,6 +5,7 @@ import type { Labels, TenantStatus } from '../registry/tenant.ts'
  */
 export type Selection = { tenants: readonly string[] } | { all: true } | { failedOf: string } | TenantFilter
 
+/** Tenants that match all of these. */
 export interface TenantFilter {
   labels?: Labels
   server?: string

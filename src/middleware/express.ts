@@ -2,15 +2,19 @@ import { contextOf, type MiddlewareOptions } from './context.ts'
 import { defaultRetryAfter, refusalOf } from './refusal.ts'
 import type { RequestLike, TenancyLike } from './tenancy.ts'
 
-export type { RequestLike, TenancyLike }
+export type { MiddlewareOptions, RequestLike, TenancyLike }
 
 /** What is used of Express's response. */
 export interface ExpressResponseLike {
+  /** Sets the status. */
   status(code: number): unknown
+  /** Sets a header. */
   setHeader(name: string, value: string): unknown
+  /** Answers. */
   end(body: string): unknown
 }
 
+/** How the middleware finds the tenant of a request, and what it answers when there is none. */
 export interface ExpressTenantOptions<Request = RequestLike> extends MiddlewareOptions<Request> {
   /**
    * Answers requests whose tenant is unknown (404), still being made (503) or suspended (403) in a way of one's own;

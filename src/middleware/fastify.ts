@@ -2,7 +2,7 @@ import { contextOf, type MiddlewareOptions } from './context.ts'
 import { defaultRetryAfter, refusalOf } from './refusal.ts'
 import type { RequestLike, TenancyLike } from './tenancy.ts'
 
-export type { RequestLike, TenancyLike }
+export type { MiddlewareOptions, RequestLike, TenancyLike }
 
 /** What is used of Fastify's request. */
 export interface FastifyRequestLike extends RequestLike {
@@ -12,16 +12,21 @@ export interface FastifyRequestLike extends RequestLike {
 /** What is used of Fastify's reply. */
 export interface FastifyReplyLike {
   raw: object
+  /** Sets the status. */
   code(status: number): unknown
+  /** Adds headers. */
   headers(values: Record<string, string>): unknown
+  /** Answers. */
   send(body: unknown): unknown
 }
 
 /** What is used of Fastify itself. */
 export interface FastifyLike<Request, Reply> {
+  /** Is asked for one hook, which every request goes through. */
   addHook(name: 'onRequest', hook: (request: Request, reply: Reply, done: (error?: Error) => void) => void): unknown
 }
 
+/** How the plugin finds the tenant of a request, and what it answers when there is none. */
 export interface FastifyTenantOptions<Request = FastifyRequestLike, Reply = FastifyReplyLike>
   extends MiddlewareOptions<Request> {
   /**

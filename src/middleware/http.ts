@@ -3,8 +3,9 @@ import { contextOf, type MiddlewareOptions } from './context.ts'
 import { defaultRetryAfter, type Refusal, refusalOf } from './refusal.ts'
 import type { RequestLike, TenancyLike } from './tenancy.ts'
 
-export type { RequestLike, TenancyLike }
+export type { MiddlewareOptions, RequestLike, TenancyLike }
 
+/** How the wrapper finds the tenant of a request, and what it answers when there is none. */
 export interface HttpTenantOptions extends MiddlewareOptions<IncomingMessage> {
   /**
    * Answers requests that have no tenant to run in, in a way of one's own: `error.code` tells why. Also called when the

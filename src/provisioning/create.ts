@@ -28,6 +28,7 @@ import { applySteps } from './step.ts'
 import { databaseExists, roleExists } from './steps.ts'
 import { stepsOfCreate } from './take-ready.ts'
 
+/** A tenant to be. */
 export interface CreateInput {
   /** Free text, at most 200 characters. */
   name: string
@@ -46,6 +47,7 @@ export interface CreateInput {
   protect?: boolean | undefined
 }
 
+/** How to follow and to end a piece of work. */
 export interface RunOptions {
   /** Cancels running statements; what is done by then stands in the journal. */
   signal?: AbortSignal | undefined
@@ -54,6 +56,7 @@ export interface RunOptions {
   run?: string | undefined
 }
 
+/** The tenant, and whether this call made it. */
 export type CreatedTenant = Tenant & { created: boolean }
 
 /**

@@ -22,6 +22,7 @@ import type { ProvisioningParts } from './parts.ts'
 import { applySteps, type ProvisioningStep } from './step.ts'
 import { activate, emptyTenantSteps } from './steps.ts'
 
+/** A dump, and the tenant that it becomes. */
 export interface RestoreInput {
   /** Path of a dump that `drop` with a backup, or `pg_dump --format=custom`, has made. */
   dump: string

@@ -14,6 +14,7 @@ import { type StepContext, undoSteps } from './step.ts'
 import { databaseExists, roleExists } from './steps.ts'
 import { locate, tombstoneSteps } from './tombstone.ts'
 
+/** How a tenant comes back that was dropped and retained. */
 export interface UndropOptions extends RunOptions {
   /** Slug to bring it back under. Default: the one it had. */
   slug?: string | undefined

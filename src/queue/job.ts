@@ -1,9 +1,10 @@
+export const jobKinds = ['create', 'migrate', 'migrate-tenant'] as const
 /**
  * `create`: makes a tenant that was reserved. `migrate`: leads a rollout. `migrate-tenant`: one tenant of a rollout.
  */
-export const jobKinds = ['create', 'migrate', 'migrate-tenant'] as const
 export type JobKind = (typeof jobKinds)[number]
 
+/** `created`: waits. `retry`: waits for another attempt. `active`: a worker is at it. `failed`: its attempts are used up. */
 export type JobState = 'created' | 'retry' | 'active' | 'completed' | 'cancelled' | 'failed'
 
 /** A piece of work in the background. */
@@ -32,6 +33,7 @@ export interface JobPayload {
   options: object
 }
 
+/** Jobs that match all of these. */
 export interface JobFilter {
   state?: JobState | undefined
   /** Slug or id. */

@@ -9,6 +9,7 @@ import type { Tenant } from './tenant.ts'
 /** These lock the tenant's database; all others lock the tenant itself. */
 export const databaseKinds: OperationKind[] = ['migrate', 'rollback', 'seed', 'baseline']
 
+/** Operations that match all of these. */
 export interface OperationFilter {
   /** Slug or id. */
   tenant?: string

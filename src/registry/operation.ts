@@ -15,11 +15,13 @@ export const operationKinds = [
   'baseline',
 ] as const
 
+/** What is done to one tenant, as the journal names it. */
 export type OperationKind = (typeof operationKinds)[number]
 
 /** `interrupted`: its process died; the next run on the tenant finds that out and says so. */
 export type OperationStatus = 'running' | 'succeeded' | 'failed' | 'interrupted'
 
+/** One step of an operation, written down before it is done. */
 export interface OperationStep {
   name: string
   status: 'started' | 'done' | 'failed' | 'undone'

@@ -49,10 +49,12 @@ export interface RunTenant {
   finishedAt: string | null
 }
 
+/** A run with what became of its tenants. */
 export interface RunDetails extends Run {
   tenants: RunTenant[]
 }
 
+/** Runs that match all of these. */
 export interface RunFilter {
   command?: FleetCommand | undefined
   status?: RunStatus | undefined

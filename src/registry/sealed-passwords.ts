@@ -44,6 +44,7 @@ export interface KeyFailure {
   hint?: string
 }
 
+/** What a change of keys came to. */
 export interface KeyRotation {
   /** What all passwords are sealed with now, save for those of `failures`. */
   keyId: string

@@ -17,6 +17,7 @@ export const inactiveCodes = {
   failed: 'TENANT_FAILED',
 } as const satisfies Record<Exclude<TenantStatus, 'active'>, ErrorCode>
 
+/** Free-form marks of a tenant, for selections: `{ plan: 'pro' }`. */
 export type Labels = Record<string, string>
 
 /** A tenant as the registry knows it: plain data with no secret in it, and the JSON of the command line. */

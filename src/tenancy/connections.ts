@@ -7,6 +7,7 @@ import type { LazyParts, Parts } from './parts.ts'
 export class Connections {
   #opened: Parts | undefined
 
+  /** @internal */
   constructor(private readonly parts: LazyParts) {}
 
   /**

@@ -3,6 +3,7 @@ import type { DoctorResult } from '../doctor/finding.ts'
 import { checkIsolation } from '../doctor/isolation.ts'
 import type { LazyParts } from './parts.ts'
 
+/** What is checked, and what is put right. */
 export interface DoctorOptions extends ExamineOptions {
   /**
    * Also logs in as tenants and tries to leave their databases. Nothing of it persists; refused logins stand in the

@@ -4,6 +4,7 @@ import type { LazyParts } from './parts.ts'
 
 /** Domains of the customers' own, such as `app.acme.com`. */
 export class Domains {
+  /** @internal */
   constructor(private readonly parts: LazyParts) {}
 
   /**

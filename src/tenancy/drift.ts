@@ -18,6 +18,7 @@ export interface SchemaGroup {
   difference: SchemaDifference | null
 }
 
+/** The schemas of a fleet, by what they have in common. */
 export interface DriftReport {
   command: 'drift'
   total: number
@@ -32,8 +33,10 @@ export interface DriftReport {
 
 /** Whether the tenants' schemas are alike, asked over each one's own login. */
 export class TenantDrift {
+  /** @internal */
   constructor(private readonly parts: LazyParts) {}
 
+  /** Reads the schema of each tenant and groups those that are alike. Returns also when tenants failed. */
   async check(selection: Selection, options: FleetOptions = {}): Promise<DriftReport> {
     const parts = await this.parts.get()
     const tenants = await selectTenants(parts, selection)

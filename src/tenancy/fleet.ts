@@ -18,6 +18,7 @@ import type { Parts } from './parts.ts'
 import { refuseUnknownServer } from './select.ts'
 import { TenantLoader } from './tenant-loader.ts'
 
+/** How a fleet command goes about its tenants, and how to follow and to end it. */
 export interface FleetOptions extends Omit<RolloutOptions, 'timeoutMs' | 'runTimeoutMs' | 'bakeMs'> {
   /** How long one tenant may take: milliseconds or `'5m'`. Default: as long as it wants. */
   timeout?: string | number | undefined

@@ -3,6 +3,7 @@ import type { RunOptions } from '../provisioning/create.ts'
 import type { KeyRotation } from '../registry/sealed-passwords.ts'
 import type { LazyParts } from './parts.ts'
 
+/** How to follow and to end a change of keys. */
 export interface KeyRotationOptions extends RunOptions {
   /**
    * Also passwords that the first key has sealed already: a key service may have a new version of its key.
@@ -24,6 +25,7 @@ export interface KeyUse {
 
 /** The keys that tenants' passwords are encrypted with in the registry. */
 export class EncryptionKeys {
+  /** @internal */
   constructor(private readonly parts: LazyParts) {}
 
   /**

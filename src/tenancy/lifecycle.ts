@@ -13,16 +13,19 @@ import { type FleetOptions, runOverTenants, type Work } from './fleet.ts'
 import type { Parts } from './parts.ts'
 import { selectTenants } from './select.ts'
 
+/** Of a command that somebody has confirmed for a number of tenants, or for these. */
 export interface ConfirmedOptions extends FleetOptions {
   /** How many tenants were confirmed, or which, by their ids: others are `COUNT_MISMATCH`. */
   expect?: number | readonly string[] | undefined
 }
 
+/** How tenants get new passwords. */
 export interface RotatePasswordOptions extends ConfirmedOptions {
   /** Leave the sessions alone that logged in with the old password. Default: false, they are ended. */
   keepSessions?: boolean | undefined
 }
 
+/** How dropped tenants whose time is over are removed for good. */
 export interface PurgeOptions extends FleetOptions {
   /** Only tell what would be removed: each is `skipped`, with the reason. Default: false. */
   dryRun?: boolean | undefined

@@ -25,6 +25,7 @@ import { changesOf, selectionOf } from './recorded-run.ts'
 import { selectTenants } from './select.ts'
 import { type FleetSummary, summarize } from './summary.ts'
 
+/** How far a fleet is migrated, and how. */
 export interface MigrateOptions extends FleetOptions {
   /** Up to and including this migration, with or without extension. Default: all. */
   to?: string | undefined
@@ -51,6 +52,7 @@ export type RollbackOptions = Omit<MigrateOptions, 'to' | 'plan' | 'resume'> &
 
 /** The tenants' schemas. */
 export class TenantMigrations {
+  /** @internal */
   constructor(private readonly parts: LazyParts) {}
 
   /**

@@ -4,6 +4,7 @@ import { defaultServer } from '../registry/servers.ts'
 import { Secret } from '../secrets/secret.ts'
 import type { LazyParts } from './parts.ts'
 
+/** For which server the set-up is, and of which kind. */
 export interface PgBouncerOptions {
   /** Whose tenants. Default: `default`. */
   server?: string | undefined
@@ -18,6 +19,7 @@ export interface PgBouncerOptions {
   userlist?: boolean | undefined
 }
 
+/** The texts of PgBouncer's files. */
 export interface PgBouncerSetup {
   server: string
   /** Content of `pgbouncer.ini`. */

@@ -12,6 +12,7 @@ import { historySchema } from '../registry/roles.ts'
 import { asTenant, surveyTenants } from './fleet.ts'
 import type { Parts } from './parts.ts'
 
+/** How far the plan goes, and whom it asks. */
 export interface PlanOptions {
   /** Up to and including this migration, with or without extension. Default: all. */
   to?: string | undefined
@@ -25,6 +26,7 @@ export interface PlanOptions {
   onEvent?: Listener | undefined
 }
 
+/** What would run on one tenant. */
 export interface PendingPlan {
   tenant: string
   from: string | null

@@ -6,12 +6,14 @@ import type { LazyParts, Parts } from './parts.ts'
 
 const mostReady = 1000
 
+/** Which part of the stock, and how to end the work. */
 export interface PoolOptions {
   /** One server alone. Default: all that are configured. */
   server?: string | undefined
   signal?: AbortSignal | undefined
 }
 
+/** How full, and how to follow it. */
 export interface FillPoolOptions extends PoolOptions {
   /** How many there shall be on each server, this time; 0 empties the stock. Default: `pool.size`. */
   size?: number | undefined
@@ -20,6 +22,7 @@ export interface FillPoolOptions extends PoolOptions {
 
 /** The stock of ready tenants, of which `tenants.create` makes new ones in the time of a few catalog updates. */
 export class ReadyPool {
+  /** @internal */
   constructor(private readonly parts: LazyParts) {}
 
   /**

@@ -12,6 +12,7 @@ import { giveUpRun, leadMigration, type QueuedMigrateOptions, queueMigration } f
 import { cancelRun, followRun } from './queued-run.ts'
 import { QueuedVisits } from './visit-queued.ts'
 
+/** How a worker works, and how it is ended. */
 export interface WorkOptions {
   /** Jobs at once: tenants that are made or migrated. Default: 2. */
   concurrency?: number | undefined
@@ -37,6 +38,7 @@ const sweepAfterMs = 60_000
 
 /** Work in the background: any number of workers, on any number of machines, share one queue. */
 export class TenantQueue {
+  /** @internal */
   constructor(private readonly parts: LazyParts) {}
 
   /**

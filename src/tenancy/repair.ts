@@ -34,6 +34,7 @@ export interface RepairResult extends FleetResult {
   unreachable: { server: string; error: ErrorReport }[]
 }
 
+/** How a repair goes about its tenants. */
 export interface RepairOptions extends FleetOptions {}
 
 /** Finishes or undoes what crashed runs left half-done, on the tenants of a selection or on all that need it. */

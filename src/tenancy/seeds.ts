@@ -8,6 +8,7 @@ import { asTenant, databaseWaitMs, type FleetOptions, journaled, runOverTenants,
 import { visitor } from './migrations.ts'
 import type { LazyParts } from './parts.ts'
 
+/** Which seed files run, and how. */
 export interface SeedOptions extends FleetOptions {
   /** One seed file alone, with or without extension. Default: all, in order. */
   only?: string | undefined
@@ -15,6 +16,7 @@ export interface SeedOptions extends FleetOptions {
 
 /** The tenants' seeds. */
 export class TenantSeeds {
+  /** @internal */
   constructor(private readonly parts: LazyParts) {}
 
   /** Runs the seed files in order, each in a transaction of its own per tenant; every time, as the knex CLI does. */

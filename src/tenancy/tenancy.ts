@@ -111,10 +111,12 @@ export class Tenancy implements AsyncDisposable {
     return pgbouncerSetup(this.#parts, options)
   }
 
+  /** Ends all connections, those of `connections` when their queries are done; every later call is `CLOSED`. */
   async close(): Promise<void> {
     await this.#parts.close()
   }
 
+  /** `close`, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

@@ -39,6 +39,7 @@ import type { LazyParts, Parts } from './parts.ts'
 import { refuseUnknownServer, selectTenants } from './select.ts'
 import { type SizedTenant, usageOf, withSizes } from './sizes.ts'
 
+/** Which tenants are listed, and in which order. */
 export interface ListOptions extends TenantFilter {
   /** Default: `slug`. `size` puts the largest first. */
   sort?: 'slug' | 'created' | 'version' | 'size' | undefined
@@ -60,6 +61,7 @@ export interface TenantDetails extends Tenant {
   problem: string | null
 }
 
+/** How tenants are removed, and what is kept of them. */
 export interface DropOptions extends ConfirmedOptions, BackupOptions {
   /** End open connections first. Default: false. */
   force?: boolean | undefined
@@ -72,6 +74,7 @@ export interface DropOptions extends ConfirmedOptions, BackupOptions {
   retain?: Duration | false | undefined
 }
 
+/** Which of a tenant's logins a URL is for. */
 export interface UrlOptions {
   /** The admin's login instead of the tenant's. Default: false. */
   admin?: boolean | undefined
@@ -79,6 +82,7 @@ export interface UrlOptions {
   role?: TenantLogin | undefined
 }
 
+/** All that a client needs to log in as the tenant. */
 export interface ConnectionInfo {
   host: string
   port: number
@@ -95,6 +99,7 @@ export interface ConnectionInfo {
 
 /** The tenants of a registry. */
 export class Tenants {
+  /** @internal */
   constructor(private readonly parts: LazyParts) {}
 
   /**
@@ -122,7 +127,10 @@ export class Tenants {
     return (await this.parts.get()).registry.get(slugOrId)
   }
 
-  /** Throws `SERVER_NOT_FOUND` for a server that is neither configured nor holds a tenant. */
+  /**
+   * Tenants that match, by slug unless `sort` says otherwise. Throws `SERVER_NOT_FOUND` for a server that is neither
+   * configured nor holds a tenant.
+   */
   async list(options: ListOptions = {}): Promise<SizedTenant[]> {
     const parts = await this.parts.get()
     const { sort, limit, size = sort === 'size', ...filter } = options
@@ -247,6 +255,7 @@ export class Tenants {
     return protectTenants(await this.parts.get(), selection, true, options)
   }
 
+  /** Takes the protection away again. */
   async unprotect(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
     return protectTenants(await this.parts.get(), selection, false, options)
   }

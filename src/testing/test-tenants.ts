@@ -13,6 +13,7 @@ import {
   type Tenant,
 } from '../index.ts'
 
+/** Where test tenants live and what they are made of; beside these, all that `createTenancy` takes. */
 export interface TestTenantsOptions extends Omit<TenancyConfig, 'registry' | 'naming'> {
   /** URL of a server's admin. Default: the embedded server of `directory`, started when it is not running. */
   url?: string | undefined
