@@ -53,7 +53,7 @@ export async function filesHash(parts: Parts): Promise<string> {
 export async function refuseOtherFiles(parts: Parts, order: VisitOrder): Promise<void> {
   if ((await filesHash(parts)) === order.files) return
   const message =
-    `the worker ${actor()} (pid ${process.pid}) has other migration files than the one who queued this; ` +
-    'it waits for a worker that has the same'
+    `the worker ${actor()} (pid ${process.pid}) has read other migration files than the one who queued this; ` +
+    'the job waits for a worker that was started with the same'
   throw new PutBack({ code: 'MIGRATIONS_DIFFER' satisfies ErrorCode, message }, othersMs)
 }
