@@ -1,4 +1,5 @@
 import { Limit, type LimitBounds } from './limit.ts'
+import { delayOfServer } from './rollout.ts'
 
 /** A tenant on its way through a run. */
 export interface Task<T> {
@@ -26,6 +27,8 @@ export class Lane<T> {
   #next = 0
   /** Further attempts, soonest first; they come when no fresh tenant is left. */
   #again: Task<T>[] = []
+  /** Set from a lost connection to the next answer: how often the server was tried since, and when it is tried next. */
+  #silence: { tries: number; trying: boolean; notBefore: number } | undefined
 
   constructor(
     readonly server: string,
@@ -47,9 +50,16 @@ export class Lane<T> {
     this.#again.sort((a, b) => a.notBefore - b.notBefore)
   }
 
-  /** The next task that may be begun now, if any. */
+  /** The next task that may be begun now, if any; of a server that does not answer, one at a time. */
   take(now: number): Task<T> | undefined {
     if (this.running >= this.limit.current) return undefined
+    if (this.#silence && (this.running > 0 || this.#silence.notBefore > now)) return undefined
+    const task = this.#pick(now)
+    if (task && this.#silence) this.#silence.trying = true
+    return task
+  }
+
+  #pick(now: number): Task<T> | undefined {
     const fresh = this.#fresh[this.#next]
     if (fresh) {
       this.#next += 1
@@ -59,9 +69,31 @@ export class Lane<T> {
     return again && again.notBefore <= now ? this.#again.shift() : undefined
   }
 
-  /** When the next further attempt is due; undefined while fresh tenants wait, or none does. */
+  answered(): void {
+    this.#silence = undefined
+  }
+
+  /** A connection failed. Returns how often the server was tried in vain since it fell silent. */
+  lost(now: number): number {
+    const { tries = 0, trying = false } = this.#silence ?? {}
+    const inVain = trying ? tries + 1 : tries
+    this.#silence = { tries: inVain, trying: false, notBefore: now + delayOfServer(inVain) }
+    return inVain
+  }
+
+  /** Gives up those that wait. */
+  close(): Task<T>[] {
+    const waiting = [...this.#fresh.slice(this.#next), ...this.#again]
+    this.#next = this.#fresh.length
+    this.#again = []
+    return waiting
+  }
+
+  /** When the next task is due; undefined while one could be begun at once, or none waits. */
   get dueAt(): number | undefined {
-    return this.#next < this.#fresh.length ? undefined : this.#again[0]?.notBefore
+    const due = this.#next < this.#fresh.length ? 0 : this.#again[0]?.notBefore
+    if (due === undefined || !this.#silence) return due === 0 ? undefined : due
+    return Math.max(due, this.#silence.notBefore)
   }
 }
 
@@ -91,8 +123,9 @@ export class Lanes<T> {
     return this.all.reduce((sum, lane) => sum + lane.waiting, 0)
   }
 
-  get dueAt(): number | undefined {
-    const due = this.all.flatMap(lane => lane.dueAt ?? [])
+  /** What is due by now and was not begun waits for one of those at work. */
+  dueAfter(now: number): number | undefined {
+    const due = this.all.flatMap(lane => lane.dueAt ?? []).filter(at => at > now)
     return due.length === 0 ? undefined : Math.min(...due)
   }
 }

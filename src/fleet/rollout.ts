@@ -54,6 +54,11 @@ export function delayAfter(attempt: number, random: () => number = Math.random):
   return Math.round(random() * Math.min(longestDelayMs, firstDelayMs * 2 ** attempt))
 }
 
+/** Milliseconds before a server that did not answer is tried again: a restart takes some seconds. */
+export function delayOfServer(tries: number, random: () => number = Math.random): number {
+  return Math.round((0.5 + random() / 2) * Math.min(longestDelayMs, 2 * firstDelayMs * 2 ** tries))
+}
+
 /** `5` or `'5%'` of `total`, rounded up. Throws `USAGE`. */
 function shareOf(total: number, value: number | string, option: string): number {
   const match = /^(\d+(?:\.\d+)?)(%?)$/.exec(String(value).trim())

@@ -10,6 +10,7 @@ type Work = (slug: string, attempt: number) => Promise<Omit<TenantOutcome, 'tena
 
 const classes: Partial<Record<ErrorCode, ErrorClass>> = {
   LOCK_TIMEOUT: 'transient',
+  CONNECTION_FAILED: 'transient',
   MIGRATIONS_INVALID: 'deterministic',
 }
 const migrated = async () => ({ status: 'migrated' }) as const
@@ -17,8 +18,10 @@ const failing = async (code: ErrorCode = 'MIGRATION_FAILED'): Promise<never> => 
   throw new TenancyError(code, 'no')
 }
 
-async function run(count: number, work: Work, given: FleetRun<string>['options'] & { untried?: boolean } = {}) {
-  const { untried, ...options } = given
+type Options = FleetRun<string>['options'] & Pick<FleetRun<string>, 'untried' | 'serverOf' | 'onOutcome'>
+
+async function run(count: number, work: Work, given: Options = {}) {
+  const { untried, serverOf, onOutcome, ...options } = given
   const items = Array.from({ length: count }, (_, index) => `t${String(index + 1).padStart(3, '0')}`)
   const events: TenancyEvent[] = []
   const attempts = new Map<string, number>()
@@ -26,7 +29,7 @@ async function run(count: number, work: Work, given: FleetRun<string>['options']
   let busy = 0
   let busiest = 0
   const result = await runFleet({
-    ...{ command: 'migrate', items, untried },
+    ...{ command: 'migrate', items, untried, serverOf, onOutcome },
     slugOf: slug => slug,
     classify: error => classes[(error as TenancyError).code] ?? 'other',
     options: { onEvent: event => void events.push(event), ...options },
@@ -181,6 +184,62 @@ describe('retries', () => {
     )
     expect(result.tenants[0]).toMatchObject({ status: 'failed', error: { code: 'LOCK_TIMEOUT' } })
     expect(counts).toEqual({ succeeded: 0, upToDate: 0, failed: 2, skipped: 1 })
+  })
+
+  test('come in time also while another tenant takes long', async () => {
+    const startedAt = Date.now()
+    let mendedAfter = 0
+    await run(2, async (slug, attempt) => {
+      if (slug === 't002') await sleep(1_500)
+      else if (attempt === 1) return failing('LOCK_TIMEOUT')
+      else mendedAfter = Date.now() - startedAt
+      return { status: 'migrated' }
+    })
+    expect(mendedAfter).toBeLessThan(1_400)
+  })
+
+  test('that never came are told all the same', async () => {
+    const told: string[] = []
+    await run(3, slug => (slug === 't001' ? failing('LOCK_TIMEOUT') : failing()), {
+      ...{ concurrency: 1, maxFailures: 0 },
+      onOutcome: (slug, { status }) => void told.push(`${slug} ${status}`),
+    })
+    expect(told).toEqual(['t002 failed', 't001 failed'])
+  })
+})
+
+describe('a server that does not answer', () => {
+  const serverOf = (slug: string) => (Number(slug.slice(1)) % 2 === 0 ? 'even' : 'odd')
+
+  test('is given up after some tries, and the others go on', async () => {
+    const { result, counts, started } = await run(
+      60,
+      slug => (serverOf(slug) === 'even' ? failing('CONNECTION_FAILED') : migrated()),
+      { serverOf, retries: 0, concurrencyPerServer: 2 },
+    )
+    // Two were at work when it fell silent, one has tried it once more.
+    expect(started.filter(slug => serverOf(slug) === 'even')).toEqual(['t002', 't004', 't006'])
+    expect(counts).toEqual({ succeeded: 30, upToDate: 0, failed: 3, skipped: 27 })
+    expect(result.stopped).toBe('server "even" could not be reached')
+    expect(result.tenants[59]).toEqual({
+      ...{ tenant: 't060', status: 'skipped', reason: 'server "even" could not be reached' },
+    })
+  })
+
+  test('is waited for while it restarts', async () => {
+    let back = false
+    setTimeout(() => {
+      back = true
+    }, 300)
+    const { counts } = await run(40, () => (back ? migrated() : failing('CONNECTION_FAILED')), { concurrency: 4 })
+    expect(counts).toEqual({ succeeded: 40, upToDate: 0, failed: 0, skipped: 0 })
+  })
+
+  test('is another thing than a tenant whose connection is lost each time', async () => {
+    const { counts } = await run(20, slug => (slug === 't003' ? failing('CONNECTION_FAILED') : migrated()), {
+      ...{ retries: 1, concurrency: 1 },
+    })
+    expect(counts).toEqual({ succeeded: 19, upToDate: 0, failed: 1, skipped: 0 })
   })
 })
 
