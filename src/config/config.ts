@@ -116,8 +116,9 @@ export interface TenancyConfig {
         /** The same on any one server. Default: what `concurrency` allows. */
         concurrencyPerServer?: number | undefined
         /**
-         * Take a fingerprint of a tenant's schema after each migration, as `drift` does: it reads the catalogs of every
-         * database that was changed. Default: false.
+         * Take a fingerprint of a tenant's schema after each migration, as `drift` does. That reads the catalogs of every
+         * database that was changed, which costs the server more than a small migration itself: about 13 ms of its time
+         * against 5. Default: false, `drift` takes them when it is asked.
          */
         fingerprint?: boolean | undefined
         /** Failed tenants, as a number or as `'10%'`, after which no further tenant is begun. */

@@ -1,5 +1,5 @@
 import type { Client } from '../postgres/connect.ts'
-import { query } from '../postgres/query.ts'
+import { toTenancyError } from '../postgres/sqlstate.ts'
 
 /** Something that a schema is made of, as PostgreSQL itself describes it. */
 export interface SchemaObject {
@@ -99,11 +99,13 @@ export function readSchema(client: Client): Promise<SchemaObject[]> {
   )
 }
 
+/** One way to the server for all of it. */
 async function inSnapshot<Row>(client: Client, text: string): Promise<Row[]> {
-  await query(client, 'reading the schema', prologue)
   try {
-    return await query<Row>(client, 'reading the schema', text)
-  } finally {
+    const results = await client.query(`${prologue}; ${text}; ROLLBACK`)
+    return (results as unknown as { rows: Row[] }[]).at(-2)?.rows ?? []
+  } catch (error) {
     await client.query('ROLLBACK').catch(() => undefined)
+    throw toTenancyError(error, 'reading the schema')
   }
 }

@@ -32,12 +32,14 @@ export async function describeFailure(
   if (known && circumstances.includes(known.code)) {
     return nameBlockers(known.with({ migration: file, line }), options.client)
   }
+  // Of classes 22 and 23 the file may be as it should be.
+  const remedy = /^2[23]/.test(known?.sqlstate ?? '') ? 'mend the rows or correct the file' : 'correct the file'
   return new TenancyError(options.code ?? 'MIGRATION_FAILED', `${place}: ${message}`, {
     migration: file,
     line,
     sqlstate: known?.sqlstate,
     detail: known?.detail,
-    hint: known?.hint ?? 'correct the file, then run the same command again: what was applied before it stays applied',
+    hint: known?.hint ?? `${remedy}, then run the same command again: what was applied before it stays applied`,
     cause: error,
   })
 }
