@@ -15,7 +15,7 @@ import { defaultServer } from '../registry/servers.ts'
 import { inactiveCodes, type Tenant } from '../registry/tenant.ts'
 import { readDuration } from './durations.ts'
 import type { Parts } from './parts.ts'
-import { refuseUnknownServer } from './select.ts'
+import { lastingSelection, refuseUnknownServer } from './select.ts'
 import { TenantLoader } from './tenant-loader.ts'
 
 /** How a fleet command goes about its tenants, and how to follow and to end it. */
@@ -130,12 +130,6 @@ function fleetOptions(parts: Parts, options: FleetOptions): FleetRunOptions {
 async function spare(parts: Parts, server: string): Promise<number> {
   if (server === defaultServer) return parts.fleet.spareConnections()
   return withAdmin(parts.servers.admin(server), {}, spareConnections)
-}
-
-/** The same with the id of a run for `last`, which will be another one soon. Throws `RUN_NOT_FOUND`. */
-export async function lastingSelection<T extends Selection | null>(parts: Parts, selection: T): Promise<T | Selection> {
-  if (selection === null || !('failedOf' in selection)) return selection
-  return { failedOf: (await parts.ledger.get(selection.failedOf)).id }
 }
 
 /** The tenants of a selection that have to be visited, and the others' outcomes. */

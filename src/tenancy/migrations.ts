@@ -9,7 +9,6 @@ import type { LoadedTenant, Visited } from '../registry/fleet-registry.ts'
 import { readDuration } from './durations.ts'
 import {
   type FleetOptions,
-  lastingSelection,
   runOverTenants,
   type SurveyedFleet,
   surveyTenants,
@@ -22,7 +21,7 @@ import { type MigrationRun, migrateTenant, type Outcome, readStatus } from './mi
 import type { LazyParts, Parts } from './parts.ts'
 import { type PendingPlan, type PlanFile, type PlanOptions, planFile, planFleet, refuseStale } from './plan.ts'
 import { changesOf, selectionOf } from './recorded-run.ts'
-import { selectTenants } from './select.ts'
+import { lastingSelection, selectTenants } from './select.ts'
 import { type FleetSummary, summarize } from './summary.ts'
 
 /** How far a fleet is migrated, and how. */

@@ -4,9 +4,8 @@ import type { Selection } from '../fleet/selection.ts'
 import { knownStates } from '../migrations/states.ts'
 import type { LastFailure } from '../registry/fleet-census.ts'
 import type { TenantStatus } from '../registry/tenant.ts'
-import { lastingSelection } from './fleet.ts'
 import type { Parts } from './parts.ts'
-import { refuseUnknownServer } from './select.ts'
+import { lastingSelection, refuseUnknownServer } from './select.ts'
 
 /** Tenants at one version. */
 export interface VersionCount {

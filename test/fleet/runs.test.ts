@@ -65,6 +65,8 @@ test('what failed in a run can be selected, and is mended in the summary then', 
   const [run] = await tenancy.runs.list({ command: 'migrate' })
   const failedOf = run?.id as string
   expect((await tenancy.tenants.select({ failedOf })).map(tenant => tenant.slug)).toEqual(['bravo'])
+  expect((await tenancy.tenants.select({ failedOf: 'last' })).map(tenant => tenant.slug)).toEqual(['bravo'])
+  await expect(tenancy.drift.check({ failedOf: 'r_nothing00' })).rejects.toMatchObject({ code: 'RUN_NOT_FOUND' })
   const before = await tenancy.migrations.summary({ all: true })
   expect(before).toMatchObject({
     ...{ total: 4, upToDate: 3, behind: 1, target: '002_tags', byStatus: { active: 4 } },

@@ -79,8 +79,8 @@ export default defineCommand<Input, Result>({
     const embedded = flags.embedded ? ' --embedded' : ''
     if (result.kind === 'queued') return `a worker makes it: \`tenantctl worker${embedded}\``
     if (result.kind === 'many') {
-      const there = result.fleet.tenants.some(outcome => outcome.error?.code === 'TENANT_EXISTS')
-      return there ? 'with --if-not-exists those that are there already are left as they are' : undefined
+      const again = 'again with --if-not-exists, what is there is left as it is, and what is half-made is finished'
+      return result.fleet.failed > 0 ? again : undefined
     }
     return result.kind === 'one' ? `connect with \`tenantctl psql ${result.tenant.slug}${embedded}\`` : undefined
   },
