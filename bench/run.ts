@@ -11,7 +11,7 @@ import { type Figure, formatFigure, isMet } from './measure.ts'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
 const jiti = fileURLToPath(new URL('../node_modules/.bin/jiti', import.meta.url))
-const all = ['startup', 'create', 'pool', 'migrate', 'peers', 'connections', 'scale']
+const all = ['startup', 'create', 'pool', 'migrate', 'peers', 'connections', 'fleet-scale', 'scale']
 const wanted = process.argv.slice(2)
 const unknown = wanted.filter(name => !all.includes(name))
 if (unknown.length > 0) throw new Error(`no such benchmark: ${unknown.join(', ')}; there are ${all.join(', ')}`)
