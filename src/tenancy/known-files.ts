@@ -6,6 +6,7 @@ import type { FileChecksums } from '../registry/file-checksums.ts'
 export class KnownFiles {
   readonly #known: Map<string, string>
   readonly #byFile: Map<string, Migration>
+  #writing: Promise<void> | undefined
 
   private constructor(
     private readonly checksums: FileChecksums,
@@ -37,11 +38,15 @@ export class KnownFiles {
 
   /** Writes down the checksums of files that a tenant has now and that were not known: a file is recorded once a run. */
   async record(applied: readonly string[]): Promise<void> {
+    // The first tenants of a run end at about the same time, and all of them have the new file.
+    await this.#writing?.catch(() => undefined)
     const names = new Set(applied)
     const news = this.migrations.filter(({ name, checksum }) => names.has(name) && this.#known.get(name) !== checksum)
     if (news.length === 0) return
-    await this.checksums.record(news, { replace: this.replace })
-    for (const { name, checksum } of news) this.#known.set(name, checksum)
+    this.#writing = this.checksums.record(news, { replace: this.replace }).then(() => {
+      for (const { name, checksum } of news) this.#known.set(name, checksum)
+    })
+    await this.#writing
   }
 
   /** Whether one of these files has not been applied to any tenant as it is now. */
