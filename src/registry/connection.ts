@@ -101,7 +101,9 @@ export class RegistryConnection {
       if (rows) rows.push(row)
       else kinds.set(kind, [row])
     }
-    const texts = [...kinds].map(([kind, rows]) => kind.text(`${quoteLiteral(JSON.stringify(rows))}::jsonb`))
+    const texts = [...kinds].map(([kind, rows]) =>
+      kind.text({ json: `${quoteLiteral(JSON.stringify(rows))}::jsonb`, count: rows.length }),
+    )
     await this.execute([...kinds.keys()].map(kind => kind.doing).join(' and '), texts.join(';\n'))
   }
 
@@ -157,10 +159,17 @@ function giveBack(client: pg.PoolClient, failure: Error | boolean | undefined): 
 /** Its next statement fails, and tells. */
 function ignore(): void {}
 
-/** A statement that writes any number of rows; `rows` is SQL for a JSON array of them. */
+/** A statement that writes any number of rows. */
 export interface BulkWrite {
   doing: string
-  text(rows: string): string
+  text(rows: BulkRows): string
+}
+
+export interface BulkRows {
+  /** SQL for a JSON array of them. */
+  json: string
+  /** For a LIMIT: the planner thinks of a hundred rows otherwise, and would rather read whole tables. */
+  count: number
 }
 
 interface PendingWrite {

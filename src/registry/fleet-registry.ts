@@ -124,8 +124,9 @@ export class FleetRegistry {
 
 const recordVersions: BulkWrite = {
   doing: 'recording the schema version',
-  text: rows => `WITH new AS (
-      SELECT * FROM pg_catalog.jsonb_to_recordset(${rows}) AS n(id uuid, name text, hash text, operation uuid)),
+  text: ({ json, count }) => `WITH new AS (
+      SELECT * FROM pg_catalog.jsonb_to_recordset(${json}) AS n(id uuid, name text, hash text, operation uuid)
+       LIMIT ${count}),
     finished AS (
       UPDATE tenantctl.operations o SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp()
         FROM new WHERE o.id = new.operation AND o.status IN ('running', 'interrupted'))

@@ -107,11 +107,13 @@ export class OpenRun {
 
 const recordOutcomes: BulkWrite = {
   doing: 'recording what became of tenants',
-  text: rows => `INSERT INTO tenantctl.run_tenants (run_id, tenant_slug, tenant_uuid, status, attempts, from_version,
+  text: ({
+    json,
+  }) => `INSERT INTO tenantctl.run_tenants (run_id, tenant_slug, tenant_uuid, status, attempts, from_version,
       to_version, applied, duration_ms, error, error_class)
     SELECT r.run, r.tenant, r."tenantId", r.status, r.attempts, r."from", r."to",
            ARRAY(SELECT pg_catalog.jsonb_array_elements_text(r.applied)), r."durationMs", r.error, r."errorClass"
-      FROM pg_catalog.jsonb_to_recordset(${rows}) AS r(run text, tenant text, "tenantId" uuid, status text,
+      FROM pg_catalog.jsonb_to_recordset(${json}) AS r(run text, tenant text, "tenantId" uuid, status text,
            attempts smallint, "from" text, "to" text, applied jsonb, "durationMs" int, error jsonb, "errorClass" text)
     ON CONFLICT (run_id, tenant_slug) DO NOTHING`,
 }

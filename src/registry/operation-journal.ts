@@ -146,11 +146,11 @@ interface StepChange {
 
 const beginOperations: BulkWrite = {
   doing: 'beginning an operation',
-  text: rows => {
+  text: ({ json, count }) => {
     const isOfDatabase = (kind: string) => `${kind} IN (${databaseKinds.map(quoteLiteral).join(', ')})`
     return `WITH new AS (
-        SELECT * FROM pg_catalog.jsonb_to_recordset(${rows})
-          AS n(id uuid, kind text, tenant uuid, slug text, parameters jsonb, run text)),
+        SELECT * FROM pg_catalog.jsonb_to_recordset(${json})
+          AS n(id uuid, kind text, tenant uuid, slug text, parameters jsonb, run text) LIMIT ${count}),
       cut_off AS (
         UPDATE tenantctl.operations o SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
           FROM new WHERE o.tenant_uuid = new.tenant AND o.status = 'running'
@@ -163,8 +163,8 @@ const beginOperations: BulkWrite = {
 /** Each operation is at one step at a time, so that no two rows are of the same step. */
 const recordSteps: BulkWrite = {
   doing: 'recording a step',
-  text: rows => `INSERT INTO tenantctl.operation_steps (operation_id, position, name, status)
-    SELECT operation, position, COALESCE(name, ''), status FROM pg_catalog.jsonb_to_recordset(${rows})
+  text: ({ json }) => `INSERT INTO tenantctl.operation_steps (operation_id, position, name, status)
+    SELECT operation, position, COALESCE(name, ''), status FROM pg_catalog.jsonb_to_recordset(${json})
         AS c(operation uuid, position smallint, name text, status text)
     ON CONFLICT (operation_id, position) DO UPDATE
       SET status = EXCLUDED.status, finished_at = pg_catalog.clock_timestamp()`,
