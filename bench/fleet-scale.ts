@@ -4,7 +4,7 @@
  *
  * Ten thousand databases do not fit on a small disk: the tenants share a hundred databases, each of them a row of its
  * own in the registry, which is all that tenantctl sees. A run that connects to each of them does so 10,000 times.
- * Run: npm run build && node_modules/.bin/jiti bench/fleet-scale.ts [tenants] [rounds]
+ * Run: npm run build && node_modules/.bin/jiti bench/fleet-scale.ts [tenants] [rounds] [parts: registry,verify,memory]
  */
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
@@ -22,6 +22,7 @@ import { inTurn, median, ratioOf, report, timed } from './measure.ts'
 
 const many = Number(process.argv[2] ?? 10_000)
 const rounds = Number(process.argv[3] ?? 5)
+const parts = (process.argv[4] ?? 'registry,verify,memory').split(',')
 const few = many / 10
 const databases = 100
 const bin = fileURLToPath(new URL('../bin/tenantctl.js', import.meta.url))
@@ -30,6 +31,9 @@ const [migrations, seeds] = ['migrations', 'seeds'].map(name => join(folder, nam
 const server = await startServer({ settings: { max_connections: 100 } })
 const registryUrl = `${server.superUrl.replace(/\/[^/]*$/, '/tenantctl')}?sslmode=disable`
 const key = generateEncryptionKey()
+
+const all = ['--all']
+const group = ['--label', 'group=few']
 
 interface Login {
   user: string
@@ -57,7 +61,7 @@ async function populate(): Promise<Login[]> {
     for (let copy = 1; copy < many / databases; copy += 1) {
       const uuid = randomUUID()
       const password = await cipher.seal(info.password, passwordContext(uuid, 'app'))
-      copies.push({ uuid, of: id, slug: `copy-${String(copy).padStart(3, '0')}-${slug}`, password })
+      copies.push({ uuid, of: id, slug: `${nameOfCopy(copy)}-${slug}`, password })
     }
   }
   await tenancy.close()
@@ -71,15 +75,19 @@ async function populate(): Promise<Login[]> {
     `INSERT INTO tenantctl.tenants (uuid, slug, name, status, server_id, db_name, db_username, db_password, labels,
        schema_version, migrations_hash)
      SELECT n.uuid, n.slug, n.slug, 'active', t.server_id, t.db_name, t.db_username, n.password,
-            CASE WHEN n.slug < 'copy-010' THEN '{"group": "few"}' ELSE '{}' END::jsonb, t.schema_version, t.migrations_hash
+            CASE WHEN n.slug < $2 THEN '{"group": "few"}' ELSE '{}' END::jsonb, t.schema_version, t.migrations_hash
        FROM jsonb_to_recordset($1::jsonb) AS n(uuid uuid, of uuid, slug text, password text)
        JOIN tenantctl.tenants t ON t.uuid = n.of`,
-    [JSON.stringify(copies)],
+    [JSON.stringify(copies), nameOfCopy(few / databases)],
   )
   await registry.query(`UPDATE tenantctl.tenants SET labels = '{"group": "few"}' WHERE slug LIKE 'tenant-%'`)
   await registry.query('VACUUM ANALYZE tenantctl.tenants')
   await registry.end()
   return logins
+}
+
+function nameOfCopy(copy: number): string {
+  return `copy-${String(copy).padStart(3, '0')}`
 }
 
 /** Peak memory in megabytes, which the process tells when it ends. */
@@ -119,9 +127,15 @@ try {
   mkdirSync(seeds)
   writeFileSync(join(migrations, '0001_notes.sql'), 'CREATE TABLE notes (id int PRIMARY KEY, body text);\n')
   const logins = await populate()
-  const all = ['--all']
-  const group = ['--label', 'group=few']
+  if (parts.includes('registry')) await fromRegistry()
+  if (parts.includes('verify')) await verified(logins)
+  if (parts.includes('memory')) peaks()
+} finally {
+  await server.remove()
+  rmSync(folder, { recursive: true, force: true })
+}
 
+async function fromRegistry(): Promise<void> {
   const psqlQuery = `SELECT t.uuid, t.slug, t.name, t.status, s.name AS server, t.db_name, t.db_username, t.schema_version,
     t.labels, t.roles, t.protected, t.created_at, t.updated_at
     FROM tenantctl.tenants t JOIN tenantctl.servers s ON s.id = t.server_id ORDER BY t.slug`
@@ -144,13 +158,15 @@ try {
       ...{ against: `psql, ${many} rows`, ratio: ratioOf(quick.list, quick.psql), target: { atMost: 3 } },
     })
   }
+}
 
-  const atOnce = [8, 16, 32].map(number => [`by hand, ${number} at once`, number] as const)
-  const verified = await inTurn(3, {
+async function verified(logins: readonly Login[]): Promise<void> {
+  const atOnce = [8, 16].map(number => [`by hand, ${number} at once`, number] as const)
+  const times = await inTurn(rounds, {
     ...Object.fromEntries(atOnce.map(([what, number]) => [what, () => timed(() => byHand(logins, few, number))])),
     verify: () => timed(() => migrate(group, few, '--verify')),
   } as Record<string, () => Promise<number>>)
-  const timesOf = (what: string) => verified[what] as number[]
+  const timesOf = (what: string) => times[what] as number[]
   const [best] = atOnce.map(([what]) => what).sort((a, b) => median(timesOf(a)) - median(timesOf(b))) as [string]
   report({ what: `connect, one query, disconnect, ${best}`, value: median(timesOf(best)) / few, unit: 'ms/tenant' })
   report({
@@ -161,7 +177,9 @@ try {
     },
     ...{ against: best, ratio: ratioOf(timesOf('verify'), timesOf(best)), target: { atMost: 1.2 } },
   })
+}
 
+function peaks(): void {
   const small = migrate(group, few, '--verify')
   const large = migrate(all, many, '--verify')
   report({ what: `peak memory, ${few} tenants visited`, value: small, unit: 'MB' })
@@ -169,7 +187,4 @@ try {
     ...{ what: `peak memory, ${many} tenants visited`, value: large, unit: 'MB', target: { atMost: 1.15 } },
     ...{ against: `peak memory, ${few} tenants visited`, ratio: large / small },
   })
-} finally {
-  await server.remove()
-  rmSync(folder, { recursive: true, force: true })
 }
