@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { asTenancyError, type ErrorCode, TenancyError, throwIfAborted } from '../errors.ts'
+import { asTenancyError, type ErrorCode, TenancyError } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
 import type { FleetResult } from '../fleet/result.ts'
 import type { Selection } from '../fleet/selection.ts'
@@ -32,6 +32,8 @@ export interface QueuedRun {
 }
 
 const pollMs = 250
+/** Whoever waits longer for a worker wants to know what for. */
+const patienceMs = 3_000
 const sweepMs = 30_000
 /** A reservation that is younger may still be about to get its job, and so may a run. */
 const sweepAfterMs = 60_000
@@ -79,11 +81,16 @@ export class TenantQueue {
     await cancelRun(await this.parts.get(), run)
   }
 
-  /** Waits for a job's end. Throws the error of its last attempt, or `ABORTED` when the wait is ended. */
-  async wait(jobId: string, options: { signal?: AbortSignal | undefined } = {}): Promise<Job> {
+  /**
+   * Waits for a job's end. Throws the error of its last attempt, or `ABORTED` when the wait is ended, which leaves the
+   * job alone.
+   */
+  async wait(jobId: string, options: RunOptions = {}): Promise<Job> {
     const parts = await this.parts.get()
+    const onEvent = options.onEvent ?? parts.config.onEvent
+    let patience = patienceMs
     for (;;) {
-      throwIfAborted(options.signal)
+      if (options.signal?.aborted) throw goesOn(jobId, options.signal)
       const found = (await parts.jobs.results([jobId])).get(jobId)
       if (!found) throw new TenancyError('JOB_NOT_FOUND', `there is no job ${jobId}`, { hint: 'tenantctl jobs' })
       const { payload: _, output: __, ...job } = found
@@ -94,7 +101,11 @@ export class TenantQueue {
         const hint = `${first}tenantctl jobs --retry ${jobId} queues it anew`
         throw new TenancyError(code as ErrorCode, message, { tenant: job.tenant ?? undefined, hint })
       }
-      await sleep(pollMs)
+      await sleep(pollMs, undefined, { signal: options.signal }).catch(() => undefined)
+      patience -= pollMs
+      if (job.state !== 'created' || patience > 0) continue
+      patience = Number.POSITIVE_INFINITY
+      notify(onEvent, { event: 'notice', message: 'the job waits for a worker: `tenantctl worker`' })
     }
   }
 
@@ -152,6 +163,11 @@ export class TenantQueue {
       await sleep(sweepMs, undefined, { signal }).catch(() => undefined)
     }
   }
+}
+
+function goesOn(jobId: string, { reason }: AbortSignal): TenancyError {
+  const hint = 'tenantctl jobs shows what becomes of it'
+  return new TenancyError('ABORTED', `job ${jobId} goes on without you`, { hint, cause: reason })
 }
 
 function payload(tenant: Tenant, options: object): JobPayload {

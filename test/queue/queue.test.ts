@@ -75,6 +75,20 @@ test('the command line queues, works and waits', async () => {
   expect((await worker.done).exitCode).toBe(0)
 })
 
+describe('no worker at all', () => {
+  const own = useNamespace()
+
+  test('is told to whoever waits, and ending the wait leaves the job alone', async () => {
+    const config = ['-c', own.writeConfig()]
+    const waiting = startBin(['create', 'Acme', '--queue', '--wait', ...config], { cwd: own.directory })
+    await waiting.waitFor(/waits for a worker/)
+    waiting.kill('SIGINT')
+    expect(await waiting.done).toMatchObject({ exitCode: 130, stderr: expect.stringContaining('goes on without you') })
+    const jobs = await startBin(['jobs', '--json', ...config], { cwd: own.directory }).done
+    expect(JSON.parse(jobs.stdout)).toMatchObject([{ tenant: 'acme', state: 'created' }])
+  })
+})
+
 describe('a worker that is killed', () => {
   const own = useNamespace()
 
