@@ -1,4 +1,5 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { TenancyError } from '../errors.ts'
 import { Secret } from '../secrets/secret.ts'
 
@@ -25,7 +26,7 @@ export function parseEncryptionKeys(text: string, source: string): Secret[] {
   return parts.map((part, index) => parseEncryptionKey(part, parts.length > 1 ? `${source}, key ${index + 1}` : source))
 }
 
-/** Keys from a file that nobody but its owner may read, and that is no symbolic link. */
+/** Keys from a file of ours (or of its folder's owner) that nobody else may read, and that is no symbolic link. */
 export function readEncryptionKeyFile(file: string, source: string): Secret[] {
   const refuse = (why: string, next?: string, cause?: unknown) =>
     new TenancyError('ENCRYPTION_KEY_INVALID', `${source}: ${file} ${why}`, { hint: next, cause })
@@ -44,6 +45,11 @@ export function readEncryptionKeyFile(file: string, source: string): Secret[] {
     if (!stats.isFile()) throw refuse('is not a file')
     if (process.platform !== 'win32' && (stats.mode & 0o077) !== 0) {
       throw refuse('may be read by others than its owner', `chmod 600 ${file}`)
+    }
+    // Root can read everybody's files: who wrote this one knows the key.
+    const ours = process.getuid?.()
+    if (ours !== undefined && ![ours, 0, statSync(dirname(file)).uid].includes(stats.uid)) {
+      throw refuse(`belongs to another user (${stats.uid})`, `Look at where it comes from; then: chown ${ours} ${file}`)
     }
     return parseEncryptionKeys(readFileSync(descriptor, 'utf8'), `${source}: ${file}`)
   } finally {

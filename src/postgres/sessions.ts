@@ -67,9 +67,9 @@ export async function endSession(
 }
 
 /**
- * Runs a statement about roles that may resist: in an open transaction, ALTER ROLE on itself locks a role's row for as
- * long as it likes, and one after the other makes every second statement of others fail. Their sessions are ended until
- * the statement has got through.
+ * Runs a statement about roles, or their database, that may resist: in an open transaction, ALTER ROLE on itself locks a
+ * role's row for as long as it likes, a GRANT that grants nothing the database's, and one after the other makes every
+ * second statement of others fail. Their sessions are ended until the statement has got through.
  */
 export async function overrule(
   client: Client,

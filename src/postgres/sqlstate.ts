@@ -92,7 +92,7 @@ export function toTenancyError(error: unknown, doing: string, facts: ErrorFacts 
   }
   if (
     network.has(code ?? '') ||
-    /connection terminated|timeout expired|not queryable|connection error/i.test(message)
+    /connection terminated|timeout expired|read timeout|not queryable|connection error/i.test(message)
   ) {
     const nested =
       error instanceof AggregateError ? error.errors.map((each: Error) => each.message).join('; ') : message

@@ -8,6 +8,7 @@ import { ensureMembership, findRole } from '../postgres/roles.ts'
 import { roleNames } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { insideAsTenant } from './as-tenant.ts'
+import type { Place } from './handover.ts'
 import { readMarker, type TenantMarker } from './marker.ts'
 import type { TenantOnServer } from './step.ts'
 
@@ -18,12 +19,18 @@ import type { TenantOnServer } from './step.ts'
 
 const listed = 10
 
+/** A tenant, or one in stock. */
+type Subject = Pick<TenantOnServer, 'parts' | 'admin' | 'adminFacts' | 'marker'> & {
+  tenant: Place & Pick<Tenant, 'slug' | 'server'>
+  signal?: AbortSignal | undefined
+}
+
 /**
  * Throws `OBJECTS_ELSEWHERE` when a role could not be dropped, before anything is: it owns something, which is not ours
  * to drop, or was granted something by somebody whose grants a plain admin cannot take back. `forGood` false: the roles
  * stay for now, and what they were granted may come of use again.
  */
-export async function refuseElsewhere(context: TenantOnServer, { forGood }: { forGood: boolean }): Promise<void> {
+export async function refuseElsewhere(context: Subject, { forGood }: { forGood: boolean }): Promise<void> {
   for (const role of await rolesThere(context)) {
     const dependencies = await refuseOwner(context, role)
     if (forGood && dependencies.length > 0) await release(context, role, dependencies, { rehearsal: true })
@@ -31,20 +38,20 @@ export async function refuseElsewhere(context: TenantOnServer, { forGood }: { fo
 }
 
 /** Takes back what the tenant's roles were granted elsewhere: nothing is lost with that. */
-export async function releaseRoles(context: TenantOnServer): Promise<void> {
+export async function releaseRoles(context: Subject): Promise<void> {
   for (const role of await rolesThere(context)) {
     const dependencies = await refuseOwner(context, role)
     if (dependencies.length > 0) await release(context, role, dependencies, { rehearsal: false })
   }
 }
 
-async function rolesThere({ admin, tenant, marker }: TenantOnServer): Promise<string[]> {
+async function rolesThere({ admin, tenant, marker }: Subject): Promise<string[]> {
   const names: string[] = []
   for (const name of roleNames(tenant)) if ((await findRole(admin, name))?.marker === marker) names.push(name)
   return names
 }
 
-async function refuseOwner({ admin, tenant }: TenantOnServer, role: string): Promise<RoleDependency[]> {
+async function refuseOwner({ admin, tenant }: Subject, role: string): Promise<RoleDependency[]> {
   const dependencies = await listDependencies(admin, role, tenant.database)
   const owned = dependencies.filter(each => each.owned)
   if (owned.length > 0) throw ownsElsewhere(tenant, role, owned)
@@ -52,7 +59,7 @@ async function refuseOwner({ admin, tenant }: TenantOnServer, role: string): Pro
 }
 
 async function release(
-  context: TenantOnServer,
+  context: Subject,
   role: string,
   dependencies: readonly RoleDependency[],
   options: { rehearsal: boolean },
@@ -87,7 +94,7 @@ async function release(
 
 /** In another tenant's database, its own login takes back what it has granted: the admin does not enter there. */
 async function insideGrantor(
-  { parts, tenant, signal }: TenantOnServer & { signal?: AbortSignal | undefined },
+  { parts, tenant, signal }: Subject,
   role: string,
   { database, owner, dependencies }: { database: string; owner: TenantMarker; dependencies: readonly RoleDependency[] },
   work: (client: Client) => Promise<void>,
@@ -104,7 +111,7 @@ async function insideGrantor(
   }
 }
 
-function ownsElsewhere(tenant: Tenant, role: string, owned: readonly RoleDependency[]): TenancyError {
+function ownsElsewhere(tenant: Subject['tenant'], role: string, owned: readonly RoleDependency[]): TenancyError {
   const where = [...new Set(owned.flatMap(({ database }) => (database === null ? [] : [`"${database}"`])))]
   return new TenancyError('OBJECTS_ELSEWHERE', `role "${role}" owns ${describe(owned)}`, {
     tenant: tenant.slug,
@@ -112,7 +119,7 @@ function ownsElsewhere(tenant: Tenant, role: string, owned: readonly RoleDepende
   })
 }
 
-function grantedElsewhere(tenant: Tenant, role: string, left: readonly RoleDependency[]): TenancyError {
+function grantedElsewhere(tenant: Subject['tenant'], role: string, left: readonly RoleDependency[]): TenancyError {
   return new TenancyError('OBJECTS_ELSEWHERE', `role "${role}" has rights on ${describe(left)}`, {
     tenant: tenant.slug,
     hint: `the admin has not granted them: let their owner revoke them there, or a superuser: DROP OWNED BY ${quoteIdentifier(role)};`,

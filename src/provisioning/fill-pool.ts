@@ -99,7 +99,7 @@ async function fill(
   for (const ready of [...others, ...fitting.slice(size)]) {
     throwIfAborted(signal)
     if (drain?.aborted) return { made: 0, removed }
-    if (await unlessLocked(removeReady(parts, ready, { signal, onEvent }))) removed += 1
+    if (await unlessKept(removeReady(parts, ready, { signal, onEvent }))) removed += 1
   }
   const missing = origin ? Math.max(0, size - fitting.length) : 0
   const made = await severalTimes(missing, drain, () => makeReady(parts, server, origin as Origin, { signal, onEvent }))
@@ -127,12 +127,12 @@ async function severalTimes(count: number, drain: AbortSignal | undefined, work:
   return done
 }
 
-/** What somebody is at work on is left to him. */
-async function unlessLocked(removing: Promise<boolean>): Promise<boolean> {
+/** What somebody is at work on is left to him; what somebody keeps from being removed is left, and told by doctor. */
+async function unlessKept(removing: Promise<boolean>): Promise<boolean> {
   try {
     return await removing
   } catch (error) {
-    if (isTenancyError(error) && error.code === 'TENANT_LOCKED') return false
+    if (isTenancyError(error) && ['TENANT_LOCKED', 'OBJECTS_ELSEWHERE'].includes(error.code)) return false
     throw error
   }
 }

@@ -1,9 +1,11 @@
 import type { Client } from '../postgres/connect.ts'
 import { dropDatabase, findDatabase } from '../postgres/databases.ts'
 import { dropRole, findRole } from '../postgres/roles.ts'
+import { adminFacts } from '../postgres/server.ts'
 import type { ReadyTenant } from '../registry/ready-tenants.ts'
 import { roleNames } from '../registry/roles.ts'
 import type { RunOptions } from './create.ts'
+import { releaseRoles } from './elsewhere.ts'
 import type { Place } from './handover.ts'
 import { withTenantLock } from './lock.ts'
 import { markerOf } from './marker.ts'
@@ -63,17 +65,22 @@ export async function removeTaken({ parts, admin, tenant }: TenantOnServer): Pro
   if (ready) await discardReady(parts, admin, ready)
 }
 
-/** Removes what there is of a ready tenant that nobody else can come by, its row at the end. */
+/**
+ * Removes what there is of a ready tenant that nobody else can come by, its row at the end. Throws `OBJECTS_ELSEWHERE`
+ * when somebody keeps its roles from being dropped: their names are public, and whoever likes may grant them something.
+ */
 export async function discardReady(
-  parts: Pick<ProvisioningParts, 'registryId' | 'ready'>,
+  parts: ProvisioningParts,
   admin: Client,
-  ready: Pick<ReadyTenant, 'id' | 'roles'>,
+  ready: Pick<ReadyTenant, 'id' | 'roles' | 'server'>,
 ): Promise<void> {
   const place = readyPlace(ready)
   const marker = markerOf(parts.registryId, ready.id)
   const unmarked = await findDatabase(admin, temporaryName(ready.id))
   if (unmarked?.marker === null && !unmarked.allowConnections) await dropDatabase(admin, temporaryName(ready.id))
   if ((await findDatabase(admin, place.database))?.marker === marker) await dropDatabase(admin, place.database)
+  const tenant = { ...place, slug: place.database, server: ready.server }
+  await releaseRoles({ parts, admin, adminFacts: await adminFacts(admin), marker, tenant })
   for (const name of roleNames(place).reverse()) {
     if ((await findRole(admin, name))?.marker === marker) await dropRole(admin, name)
   }

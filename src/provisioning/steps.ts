@@ -125,13 +125,20 @@ const grantAccess: ProvisioningStep = {
     const isOurs = database?.marker === marker && !database.invalid
     const roles: string[] = []
     for (const name of loginRoles(tenant)) if ((await findRole(admin, name))?.marker === marker) roles.push(name)
-    if (isOurs) await setAllowConnections(admin, tenant.database, false)
     // A role that is dropped leaves its sessions in other databases behind.
     const whose = { database: isOurs ? tenant.database : '', roles }
-    const sessions = await sessionsOf(admin, whose)
-    if (sessions.length > 0 && !force) {
-      if (isOurs) await setAllowConnections(admin, tenant.database, true)
-      throw connectionsOpen(tenant, sessions)
+    const refuseVisitors = async () => {
+      const sessions = await sessionsOf(admin, whose)
+      if (sessions.length > 0 && !force) throw connectionsOpen(tenant, sessions)
+    }
+    // Whoever is in may hold the very rows that are to be changed.
+    await refuseVisitors()
+    if (isOurs) {
+      await overrule(admin, adminFacts, roles, () => setAllowConnections(admin, tenant.database, false))
+      await refuseVisitors().catch(async error => {
+        await setAllowConnections(admin, tenant.database, true)
+        throw error
+      })
     }
     await overrule(admin, adminFacts, roles, async () => {
       for (const name of roles) await setRoleLogin(admin, name, false)

@@ -10,13 +10,22 @@ import { Batch } from './batch.ts'
 /** More would not make a journal any faster, and every process of a fleet has its own; one holds the lock of a run. */
 const maxConnections = 5
 
+/**
+ * Milliseconds after which a statement's answer is not waited for any longer: where the network swallows what is sent,
+ * TCP tries for a quarter of an hour, and keepalive waits for it. Locks are waited for no longer than `lock_timeout`.
+ */
+const answerTimeoutMs = 120_000
+
 /** A small pool on the registry database. */
 export class RegistryConnection {
   #pool: Promise<pg.Pool> | undefined
   #closed = false
   readonly #writes = new Batch<PendingWrite>(writes => this.#writeTogether(writes))
 
-  constructor(readonly address: ServerAddress) {}
+  constructor(
+    readonly address: ServerAddress,
+    private readonly timeoutMs = answerTimeoutMs,
+  ) {}
 
   async query<Row extends object>(doing: string, text: string, values: unknown[] = []): Promise<Row[]> {
     try {
@@ -102,7 +111,7 @@ export class RegistryConnection {
       else kinds.set(kind, [row])
     }
     const texts = [...kinds].map(([kind, rows]) =>
-      kind.text({ json: `${quoteLiteral(JSON.stringify(rows))}::jsonb`, count: rows.length }),
+      kind.text({ json: `${quoteLiteral(toStorableJson(rows))}::jsonb`, count: rows.length }),
     )
     await this.execute([...kinds.keys()].map(kind => kind.doing).join(' and '), texts.join(';\n'))
   }
@@ -142,6 +151,7 @@ export class RegistryConnection {
       ...toClientConfig(this.address, await poolTls(this.address), adminSettings),
       Client: GuardedClient,
       max: maxConnections,
+      query_timeout: this.timeoutMs,
       idleTimeoutMillis: 30_000,
       allowExitOnIdle: true,
     })
@@ -154,6 +164,16 @@ function giveBack(client: pg.PoolClient, failure: Error | boolean | undefined): 
   client.release(failure)
   // The pool has its own listener again, or has closed the connection for good.
   if (!failure) client.off('error', ignore)
+}
+
+/**
+ * jsonb takes neither NUL nor half a surrogate pair. What a migration throws may hold both, and must not keep what is
+ * written together with it from being stored.
+ */
+export function toStorableJson(value: unknown): string {
+  return JSON.stringify(value, (_, each: unknown) =>
+    typeof each === 'string' ? each.replace(/\0|\p{Surrogate}/gu, '\ufffd') : each,
+  )
 }
 
 /** Its next statement fails, and tells. */

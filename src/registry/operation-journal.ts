@@ -2,7 +2,7 @@ import { hostname, userInfo } from 'node:os'
 import { v4 as uuid } from 'uuid'
 import { asTenancyError } from '../errors.ts'
 import { quoteLiteral } from '../postgres/identifiers.ts'
-import type { BulkWrite, RegistryConnection, RegistryQuery } from './connection.ts'
+import { type BulkWrite, type RegistryConnection, type RegistryQuery, toStorableJson } from './connection.ts'
 import type { Operation, OperationKind, OperationStatus, OperationStep } from './operation.ts'
 import type { Tenant } from './tenant.ts'
 
@@ -85,7 +85,7 @@ export class OperationJournal {
       'recording a failure',
       `UPDATE tenantctl.operations SET status = 'failed', error = $2, finished_at = pg_catalog.clock_timestamp()
         WHERE id = $1 AND status = 'running'`,
-      [operationId, JSON.stringify({ code, message: storable(message) })],
+      [operationId, toStorableJson({ code, message })],
     )
   }
 
@@ -176,11 +176,6 @@ const finishText = `UPDATE tenantctl.operations SET status = 'succeeded', finish
 /** For a transaction that also changes the tenant. */
 export async function finishIn(query: RegistryQuery, operationId: string): Promise<void> {
   await query(finishText, [operationId])
-}
-
-/** jsonb takes neither NUL nor half a surrogate pair; what a migration throws may hold both. */
-function storable(text: string): string {
-  return text.replace(/\0|\p{Surrogate}/gu, '\ufffd')
 }
 
 export function actor(): string {

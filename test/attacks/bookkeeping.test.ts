@@ -53,7 +53,7 @@ describe.each(everySetting())('a hostile tenant of a $admin admin, roles $roles'
       const outcome = (slug: string) => result.tenants.find(each => each.tenant === slug)
       expect([outcome('alice')?.status, outcome('zoe')?.status]).toEqual(['migrated', 'migrated'])
       expect(performance.now() - startedAt).toBeLessThan(10_000)
-      return { mallory: outcome('mallory'), events }
+      return { mallory: outcome('mallory'), events, run: result.run ?? '' }
     } finally {
       await tenancy.close()
     }
@@ -184,9 +184,13 @@ describe.each(everySetting())('a hostile tenant of a $admin admin, roles $roles'
       ['53300', "'too many connections'"],
       ['42P01', "'relation does not exist'"],
       ['XX000', "repeat('a very long story ', 1000000)"],
+      // Wherever it is cut, one of the two cuts a pair in two.
+      ['P0001', "repeat('\u{1f600}', 5000)"],
+      ['P0001', "'x' || repeat('\u{1f600}', 5000)"],
     ] as const) {
       await sql(hostile, raise(state, message))
-      const { mallory } = await migrateAll()
+      const { mallory, run } = await migrateAll()
+      expect((await first.runs.get(run)).tenants.map(each => each.tenant)).toContain('mallory')
       expect(mallory).toMatchObject({ status: 'failed', error: { sqlstate: state } })
       expect(JSON.stringify(mallory).length).toBeLessThan(20_000)
     }

@@ -64,7 +64,17 @@ describe.each(everySetting())('what a tenant of a $admin admin plants, roles $ro
     ['migrate --verify', tenancy => tenancy.migrations.run({ all: true }, { verify: true, retries: 0 })],
     ['seed', tenancy => tenancy.seeds.run({ all: true })],
     ['rollback', tenancy => tenancy.migrations.rollback({ all: true }, { steps: 1, retries: 0 })],
+    ['baseline', tenancy => tenancy.migrations.baseline({ all: true }, { to: '004' })],
     ['drift', tenancy => tenancy.drift.check({ all: true })],
+    ['doctor', tenancy => tenancy.doctor()],
+    ['doctor --isolation', tenancy => tenancy.doctor({ isolation: true })],
+    [
+      'a drop that keeps the data, and the way back',
+      async tenancy => {
+        await tenancy.tenants.drop({ tenants: ['mallory'] }, { force: true, retain: '1d' })
+        await tenancy.tenants.undrop('mallory')
+      },
+    ],
     ['a connection', async tenancy => (await tenancy.connections.get('mallory')).raw('SELECT 1')],
     ['rotate-password', tenancy => tenancy.tenants.rotatePassword({ tenants: ['mallory'] })],
     [

@@ -70,10 +70,10 @@ describe('text', () => {
   })
 
   test('cannot be used to move the cursor', async () => {
-    const name = 'Evil\u001b[2J\u009b31m\r\nroot\u202etxt'
+    const name = 'Evil\u001b[2J\u009b31m\r\nroot\u202etxt\u061c'
     const tenancy = { tenants: { list: async () => [tenant('evil', { name, labels: { 'a\u001b': '\u0007' } })] } }
     const { stdout } = await runCli(['list'], { tenancy })
-    expect(stdout).toContain('Evil\\u001b[2J\\u009b31m\\u000d\\nroot\\u202etxt')
+    expect(stdout).toContain('Evil\\u001b[2J\\u009b31m\\u000d\\nroot\\u202etxt\\u061c')
     expect(stdout.split('\n')).toHaveLength(3)
 
     const told = await runCli(['list'], { tenancy: { tenants: { list: refuse('QUERY_FAILED', 'no \u001b[31mway') } } })

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { symlinkSync } from 'node:fs'
+import { chownSync, symlinkSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { parseEncryptionKey, parseEncryptionKeys, readEncryptionKeyFile } from '../../src/config/keys.ts'
 import { failure, folder } from './support.ts'
@@ -39,6 +39,13 @@ describe('a key file', () => {
     const error = await failure(() => readEncryptionKeyFile(file, 'FILE'))
     expect(error).toMatchObject({ code: 'ENCRYPTION_KEY_INVALID', hint: `chmod 600 ${file}` })
     expect(error.message).toMatch(/^FILE: .*others/)
+  })
+
+  it.runIf(process.getuid?.() === 0)('of another user is refused', async () => {
+    const file = `${folder({ key })}/key`
+    chownSync(file, 54321, 54321)
+    const error = await failure(() => readEncryptionKeyFile(file, 'FILE'))
+    expect(error).toMatchObject({ code: 'ENCRYPTION_KEY_INVALID', message: expect.stringContaining('54321') })
   })
 
   it('must be a file with a key in it, and no link to one', async () => {

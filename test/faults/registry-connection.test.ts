@@ -1,6 +1,9 @@
 import { beforeAll, expect, test } from 'vitest'
-import { createTenancy } from '../../src/index.ts'
+import { createTenancy, Secret } from '../../src/index.ts'
+import { parseAddress } from '../../src/postgres/address.ts'
+import { RegistryConnection } from '../../src/registry/connection.ts'
 import { useNamespace } from '../support/namespace.ts'
+import { startProxy } from '../support/proxy.ts'
 import { type Ending, live, losses } from './life.ts'
 
 const namespace = useNamespace()
@@ -32,3 +35,20 @@ test.each(losses)(
     expect([...seen].sort()).toEqual(['CONNECTION_FAILED', 'done'])
   },
 )
+
+test('an answer that never comes is not waited for longer than it may take', async () => {
+  const url = new URL(namespace.adminUrl)
+  const target = { host: url.hostname, port: Number(url.port) }
+  const proxy = await startProxy(target, { cutAfter: 20_000, halfOpen: true })
+  url.port = String(proxy.port)
+  const registry = new RegistryConnection(parseAddress(new Secret(url.href)), 300)
+  const ask = () => registry.query<{ text: string }>('test', "SELECT repeat('x', 1000) AS text")
+  await ask()
+  const error = await (async () => {
+    for (;;) await ask()
+  })().catch((thrown: unknown) => thrown)
+  expect(proxy.hasCut()).toBe(true)
+  expect(error).toMatchObject({ code: 'CONNECTION_FAILED', message: expect.stringContaining('timeout') })
+  await registry.close()
+  await proxy.close()
+})

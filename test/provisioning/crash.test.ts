@@ -8,6 +8,7 @@ import { runBin } from '../support/process.ts'
 const namespace = useNamespace()
 let tenancy: Tenancy
 let config: string
+let file: string
 
 /** A process of its own that kills itself the moment it hears of something. */
 const program = `
@@ -23,7 +24,6 @@ else console.log(JSON.stringify(await tenancy.tenants.drop({ tenants: [name] }, 
 await tenancy.close()`
 
 async function killed(command: 'create' | 'drop', name: string, event: TenancyEvent['event'], what: string) {
-  const file = namespace.writeFile('kill.mjs', program)
   const result = await runBin([config, command, name, event, what], { file })
   expect(result).toMatchObject({ signal: 'SIGKILL', stderr: '' })
 }
@@ -52,6 +52,8 @@ beforeAll(async () => {
     '02_two.mjs': "export const seed = knex => knex('notes').insert({ text: 'two' })",
   })
   config = namespace.writeConfig()
+  // Once: a process that starts while it is written anew reads half of it.
+  file = namespace.writeFile('kill.mjs', program)
   tenancy = namespace.track(createTenancy(namespace.config()))
   await tenancy.registry.install()
 })

@@ -194,6 +194,25 @@ describe('the stock', () => {
     namespace.writeMigrations(migrations)
   })
 
+  test('goes although another tenant has granted its role something, and holds up no filling where it cannot', async () => {
+    await tenancy.tenants.create({ name: 'generous' })
+    await tenancy.pool.fill()
+    const found = await namespace.superSql<{ role: string }>(
+      `SELECT datname::text AS role FROM pg_database
+        WHERE datname ~ '^tenantctl_ready_' AND datdba = '${namespace.prefix}_admin'::regrole ORDER BY 1`,
+    )
+    const url = (await tenancy.tenants.url('generous', { role: 'migrator' })).reveal()
+    await sql(
+      url,
+      `CREATE TABLE g (x int); GRANT SELECT ON g TO "${found[0]?.role}"; CREATE POLICY p ON g TO "${found[1]?.role}" USING (true)`,
+    )
+    expect(await tenancy.pool.fill({ size: 0 })).toMatchObject([{ ready: 0, removed: 1, unfinished: 1 }])
+    await sql(url, 'DROP POLICY p ON g')
+    expect(await tenancy.pool.fill({ size: 0 })).toMatchObject([{ ready: 0, removed: 1, unfinished: 0 }])
+    await tenancy.tenants.drop({ tenants: ['generous'] }, { force: true })
+    await tenancy.pool.fill()
+  })
+
   test('that is not as it was is told, never given out, and replaced', async () => {
     await tenancy.pool.fill()
     const [broken] = (await stockNames(namespace)).filter(name => name.startsWith('tenantctl_ready_'))

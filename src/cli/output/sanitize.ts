@@ -1,7 +1,7 @@
 // C0, DEL and C1 controls, and the marks that turn the direction of what follows: a tenant's name or a server's
 // message must not be able to move the cursor, set the window's title or make a line read as another.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this is about
-const unsafe = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+const unsafe = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 
 // A list of thousands of tenants has a line break at each turn: those of the layout are not even looked at.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: as above
