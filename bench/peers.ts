@@ -7,11 +7,12 @@
  * time, it is eight; the knex CLI, which takes some hundred milliseconds, gets a few of the databases only. What is
  * reported is the time for a database, the start of the process included; afterwards it is checked that the columns are
  * there.
- * Run: npm run build && node_modules/.bin/jiti bench/peers.ts [tenants] [rounds] [tenants for the knex CLI]
+ * Run: npm run build && node_modules/.bin/jiti bench/peers.ts [tenants] [rounds] [tenants for the knex CLI] [names of
+ * contenders, as in psql,dbmate]
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -23,6 +24,7 @@ import { type Figure, inTurn, median, ratioOf, report, timed } from './measure.t
 const count = Number(process.argv[2] ?? 200)
 const rounds = Number(process.argv[3] ?? 3)
 const few = Math.min(count, Number(process.argv[4] ?? 15))
+const chosen = process.argv[5]?.split(',')
 const concurrency = 8
 const place = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'tenantctl-bench-'))
@@ -56,7 +58,14 @@ const knexFile = (number: number, sql: string): [string, string] => [
 const sqlFile = (number: number, sql: string): [string, string] => [`${padded(number)}_column.sql`, `${sql};\n`]
 let hash: string | undefined
 
-const contenders: Contender[] = [
+/** Debian's `psql` is a script that looks for the newest one, and takes longer than that. */
+function psql(): string {
+  const versions = '/usr/lib/postgresql'
+  const newest = existsSync(versions) ? Math.max(...readdirSync(versions).map(Number).filter(Number.isInteger)) : 0
+  return newest > 0 ? `${versions}/${newest}/bin/psql` : 'psql'
+}
+
+const all: Contender[] = [
   {
     ...{ what: ours, name: 'tenantctl', file: sqlFile },
     command: `'${process.execPath}' '${place('../bin/tenantctl.js')}' migrate --all --json --migrations ${directory('tenantctl')}`,
@@ -106,7 +115,7 @@ const contenders: Contender[] = [
   },
   {
     ...{ what: `xargs -P ${concurrency} psql -f`, name: 'psql' },
-    command: `xargs -P ${concurrency} -I{} psql -X -q -v ON_ERROR_STOP=1 -f ${directory('psql')}/step.sql {}`,
+    command: `xargs -P ${concurrency} -I{} ${psql()} -X -q -v ON_ERROR_STOP=1 -f ${directory('psql')}/step.sql {}`,
     file: (number, sql) => [
       'step.sql',
       `BEGIN; SELECT pg_advisory_xact_lock(42); ${sql};
@@ -115,6 +124,8 @@ const contenders: Contender[] = [
     ],
   },
 ]
+
+const contenders = all.filter(({ name }) => name === 'tenantctl' || (chosen?.includes(name) ?? true))
 
 function write({ name, file }: Contender, number: number): void {
   const [path, content] = file(number, `ALTER TABLE notes ADD COLUMN ${name}_${number} int`)
