@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import * as api from '../src/index.ts'
 
@@ -80,3 +80,21 @@ function statementsOf(file: URL): string[] {
     .replace(/^\s*\n/gm, '')
   return text.split(/^(?=\w)/m).map(statement => statement.trim())
 }
+
+test('whoever installs the package has the types that its declarations name', () => {
+  const text = (file: string) => readFileSync(new URL(file, root), 'utf8')
+  const declarations = readdirSync(new URL('dist/', root), { recursive: true, encoding: 'utf8' })
+  const named = declarations
+    .filter(file => file.endsWith('.d.ts'))
+    .flatMap(file => [...text(`dist/${file}`).matchAll(/(?:from |import\()['"]([^.'"][^'"]*)['"]/g)])
+    .map(match => match[1] ?? '')
+  const packages = [...new Set(named)].filter(name => !name.startsWith('node:'))
+  expect(packages).toContain('knex')
+  const { dependencies } = JSON.parse(text('package.json'))
+  const untyped = packages.filter(name => {
+    const { types, exports: entries = {} } = JSON.parse(text(`node_modules/${name}/package.json`))
+    const own = types !== undefined || JSON.stringify(entries).includes('"types"')
+    return !(own ? name in dependencies : `@types/${name}` in dependencies)
+  })
+  expect(untyped).toEqual([])
+})

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { ErrorReport } from '../errors.ts'
 import type { CliContext } from './context.ts'
 import type { GlobalOptions } from './global-options.ts'
 import type { Style } from './output/style.ts'
@@ -22,6 +23,8 @@ export interface CommandModule<Input, Result> {
   endsBySignal?: boolean
   /** `-o plan.json` names a file that it writes. */
   writesFile?: true
+  /** The one error that the result comes down to: told as such, in place of the text. */
+  failure?(result: Result, input: Input): ErrorReport | undefined
   /** Default 0. */
   exitCode?(result: Result, input: Input): number
 }

@@ -4,17 +4,18 @@ import { exitCodes } from './exit-codes.ts'
 /** Thrown by the CLI itself: a bad argument must not cost the time to load the library for its error class. */
 export class CliError extends Error {
   readonly code: ErrorCode
-  readonly hint: string | undefined
+  readonly #facts: Partial<ErrorReport>
 
-  constructor(code: ErrorCode, message: string, facts: { hint?: string; cause?: unknown } = {}) {
-    super(message, facts.cause === undefined ? undefined : { cause: facts.cause })
+  constructor(code: ErrorCode, message: string, facts: Partial<ErrorReport> & { cause?: unknown } = {}) {
+    const { cause, ...rest } = facts
+    super(message, cause === undefined ? undefined : { cause })
     this.name = 'CliError'
     this.code = code
-    this.hint = facts.hint
+    this.#facts = rest
   }
 
   toJSON(): ErrorReport {
-    return { code: this.code, message: this.message, ...(this.hint === undefined ? {} : { hint: this.hint }) }
+    return { code: this.code, message: this.message, ...this.#facts }
   }
 }
 

@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../errors.ts'
+import type { ErrorCode, ErrorReport } from '../errors.ts'
 
 /** The table of the command-line contract; 130 and 143 are what a shell shows for SIGINT and SIGTERM. */
 export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 130 | 143
@@ -94,12 +94,25 @@ export function fleetExitCode(result: { failed: number; stopped?: string }): Exi
   return result.failed > 0 || result.stopped !== undefined ? 5 : 0
 }
 
-/** One tenant that was named is no fleet to its user: its own error decides, so that open connections are a 4. */
+interface NamedTenants {
+  tenants: readonly string[]
+  file?: string
+}
+
+/** One tenant that was named is no fleet to its user: what it failed with is the command's own error. */
+export function selectionFailure(
+  result: { tenants: readonly { error?: ErrorReport }[] },
+  selection: NamedTenants | undefined,
+): ErrorReport | undefined {
+  const namedOne = selection?.tenants.length === 1 && selection.file === undefined
+  return namedOne ? result.tenants[0]?.error : undefined
+}
+
+/** So open connections are a 4 for whoever drops one tenant, and a 5 among several. */
 export function selectionExitCode(
-  result: { failed: number; tenants: readonly { error?: { code: string } }[] },
-  selection: { tenants: readonly string[]; file?: string },
+  result: { failed: number; tenants: readonly { error?: ErrorReport }[] },
+  selection: NamedTenants,
 ): ExitCode {
-  const [outcome] = result.tenants
-  const namedOne = selection.tenants.length === 1 && selection.file === undefined
-  return namedOne && outcome?.error ? exitCodeOf(outcome.error.code) : fleetExitCode(result)
+  const failure = selectionFailure(result, selection)
+  return failure ? exitCodeOf(failure.code) : fleetExitCode(result)
 }

@@ -5,7 +5,7 @@ import type { Tenancy } from '../index.ts'
 import { type CommandModule, defineCommand, examples } from './command.ts'
 import { confirmFleet } from './confirm-fleet.ts'
 import type { CliContext } from './context.ts'
-import { selectionExitCode } from './exit-codes.ts'
+import { selectionExitCode, selectionFailure } from './exit-codes.ts'
 import {
   concurrencyOptions,
   type RolloutInput,
@@ -56,6 +56,7 @@ export function fleetCommand<Options extends object>(what: {
       return await what.run(tenancy, selection, { ...input.options, ...confirmed, ...context.fleetOptions() })
     },
     text: fleetText,
+    failure: (result, { selection }) => selectionFailure(result, selection),
     exitCode: (result, { selection }) => what.exitCode?.(result) ?? selectionExitCode(result, selection),
   })
 }

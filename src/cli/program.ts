@@ -151,12 +151,14 @@ async function execute(module: AnyCommand, command: Command, context: CliContext
     throw new CliError('USAGE', notAFormat(context.options.outputFile))
   const input = module.read(command)
   const result = await module.run(input, context)
+  const failure = module.failure?.(result, input)
   await context.reporter.result({
     document: module.json ? module.json(result) : result,
     arrayKey: module.arrayKey ?? command.name(),
-    text: style => module.text(result, style),
-    hint: module.hint?.(result, input, context.options),
+    text: style => (failure ? '' : module.text(result, style)),
+    hint: failure ? undefined : module.hint?.(result, input, context.options),
   })
+  if (failure) await context.reporter.error(new CliError(failure.code, failure.message, failure))
   return module.exitCode?.(result, input) ?? 0
 }
 

@@ -4,11 +4,11 @@ import { maskUrl } from './url.ts'
 
 /** One effective setting and where it came from; secrets are masked. */
 export interface Setting {
-  /** Its key in the configuration file: `migrations.directory`. */
+  /** Its key in the configuration file: `migrations.directory`. `config` is that file itself, null without one. */
   key: string
   /** Durations are in milliseconds. */
   value: unknown
-  /** `flag --registry`, `environment DATABASE_URL`, `file tenantctl.config.ts` or `default`. */
+  /** `flag --registry`, `environment DATABASE_URL`, `file tenantctl.config.ts`, `default`, or for `config` `found upwards`. */
   source: string
 }
 
@@ -48,9 +48,9 @@ function values(config: ValidConfig): [key: string, value: unknown][] {
     ['fleet.concurrency', fleet.concurrency],
     ['fleet.concurrencyPerServer', fleet.concurrencyPerServer],
     ['fleet.fingerprint', fleet.fingerprint],
-    ...hookNames.map((name): [string, unknown] => [`hooks.${name}`, config.hooks[name] ? 'function' : null]),
     ['fleet.maxFailures', fleet.maxFailures],
     ['fleet.verify', fleet.verify ? 'function' : null],
+    ...hookNames.map((name): [string, unknown] => [`hooks.${name}`, config.hooks[name] ? 'function' : null]),
     ['connections.max', connections.max],
     ['connections.perTenant', connections.perTenant],
     ['connections.idleTimeout', connections.idleTimeoutMs],

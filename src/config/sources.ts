@@ -76,7 +76,7 @@ async function readSources(
     migrations: folderFromFlag('--migrations', flags.migrations, cwd),
     seeds: folderFromFlag('--seeds', flags.seeds, cwd),
   }
-  const file = configFile(flags, env, cwd)
+  const { file, source } = configFile(flags, env, cwd)
   const place = file === null ? 'configuration' : placeOf(file, cwd)
   const written = file === null ? {} : await importConfigFile(file, place)
   const config = validateConfig(overlay(written, overrides), {
@@ -93,12 +93,15 @@ async function readSources(
     'migrations.directory': overrides.migrations,
     'seeds.directory': overrides.seeds,
   }).flatMap(([key, override]) => (override ? [[key, override.source] as const] : []))
-  return { config, settings: listSettings(config, written, place, new Map(sources)), file }
+  const settings = [{ key: 'config', value: file, source }, ...listSettings(config, written, place, new Map(sources))]
+  return { config, settings, file }
 }
 
-function configFile(flags: ConfigFlags, env: Environment, cwd: string): string | null {
-  const named = flags.config ?? (env.TENANTCTL_CONFIG || undefined)
-  return named === undefined ? findConfigFile(cwd) : resolve(cwd, named)
+function configFile(flags: ConfigFlags, env: Environment, cwd: string): { file: string | null; source: string } {
+  if (flags.config !== undefined) return { file: resolve(cwd, flags.config), source: 'flag --config' }
+  if (env.TENANTCTL_CONFIG) return { file: resolve(cwd, env.TENANTCTL_CONFIG), source: 'environment TENANTCTL_CONFIG' }
+  const file = findConfigFile(cwd)
+  return { file, source: file === null ? 'default' : 'found upwards' }
 }
 
 /** What is overridden is not validated: a file may take its URL from a variable that only production has. */

@@ -27,6 +27,8 @@ export interface TenantOutcome {
   /** Names of the migrations or seeds that ran. */
   applied?: string[]
   pending?: string[]
+  /** Of a status: applied migrations that the folder lacks, where there are any. */
+  missing?: string[]
   durationMs?: number
   /** Attempts that were made, when it was not the first that decided. */
   attempts?: number

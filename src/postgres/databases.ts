@@ -165,7 +165,7 @@ export async function listSessions(client: Client, database: string): Promise<Se
   return query<Session>(
     client,
     `listing the sessions of database "${database}"`,
-    `SELECT pid, usename::text AS user, application_name AS application, client_addr::text AS client,
+    `SELECT pid, usename::text AS user, application_name AS application, pg_catalog.host(client_addr) AS client,
             pg_catalog.to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
        FROM pg_catalog.pg_stat_activity
       WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid() AND usename IS NOT NULL

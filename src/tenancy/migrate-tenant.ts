@@ -128,12 +128,17 @@ export async function readStatus(
   tenant: Tenant | LoadedTenant,
   migrations: readonly Migration[],
   options: { signal?: AbortSignal | undefined } = {},
-): Promise<{ applied: string[]; pending: string[] }> {
+): Promise<{ applied: string[]; pending: string[]; missing: string[] }> {
   const history = await asTenant(parts, tenant, options, client =>
     new MigrationHistory(client, historySchema(tenant)).read(),
   )
   const applied = history.map(each => each.name)
-  return { applied, pending: migrations.map(each => each.name).filter(name => !applied.includes(name)) }
+  const files = migrations.map(each => each.name)
+  return {
+    applied,
+    pending: files.filter(name => !applied.includes(name)),
+    missing: applied.filter(name => !files.includes(name)),
+  }
 }
 
 function isKnown(tenant: LoadedTenant, version: { name: string | null; hash: string }): boolean {

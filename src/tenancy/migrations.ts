@@ -182,8 +182,9 @@ export class TenantMigrations {
     const migrations = await parts.migrations()
     const fleet = await surveyTenants(parts, selection)
     const work = visitor(fleet, selection, async (tenant, { signal }) => {
-      const { applied, pending } = await readStatus(parts, tenant, migrations, { signal })
-      return { status: pending.length > 0 ? 'checked' : 'up_to_date', to: applied.at(-1) ?? null, applied, pending }
+      const { applied, pending, missing } = await readStatus(parts, tenant, migrations, { signal })
+      const status = pending.length + missing.length > 0 ? 'checked' : 'up_to_date'
+      return { status, to: applied.at(-1) ?? null, applied, pending, ...(missing.length > 0 ? { missing } : {}) }
     })
     return runOverTenants(parts, 'status', fleet.items, options, work)
   }

@@ -55,6 +55,8 @@ export interface TenantDetails extends Tenant {
   connections: number | null
   applied: string[]
   pending: string[]
+  /** Applied migrations that the folder lacks. */
+  missing: string[]
   /** Newest first, at most 5. */
   operations: Operation[]
   /** Why the size, the connections or the migrations could not be read. */
@@ -173,6 +175,7 @@ export class Tenants {
       connections: usage?.connections ?? null,
       applied: status?.applied ?? [],
       pending: status?.pending ?? [],
+      missing: status?.missing ?? [],
       operations,
       problem: problems.length > 0 ? problems.join('; ') : null,
     }

@@ -16,11 +16,14 @@ export async function runCli(
     env?: Record<string, string>
     stdin?: string
     tty?: boolean
+    /** Of the terminal. */
+    columns?: number
     cwd?: string
     onStart?: (send: (signal: SignalName) => void) => void
   } = {},
 ): Promise<{ stdout: string; stderr: string; exitCode: number; ended: number[] }> {
-  const [stdout, stderr] = [new Buffered(options.tty), new Buffered(options.tty)]
+  const { tty, columns } = options
+  const [stdout, stderr] = [new Buffered(tty, columns), new Buffered(tty, columns)]
   const listeners = new Map<SignalName, Set<(signal: SignalName) => void>>()
   const of = (signal: SignalName) => listeners.get(signal) ?? listeners.set(signal, new Set()).get(signal)
   const ended: number[] = []
@@ -47,9 +50,11 @@ export async function runCli(
 class Buffered extends Writable {
   text = ''
   readonly isTTY: boolean
-  constructor(isTTY = false) {
+  declare readonly columns?: number
+  constructor(isTTY = false, columns?: number) {
     super()
     this.isTTY = isTTY
+    if (columns !== undefined) this.columns = columns
   }
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
     this.text += chunk.toString()

@@ -42,8 +42,15 @@ describe.each([
   test('of one named tenant ends as its error does, of several as a fleet', async () => {
     const error = { code: 'TENANT_FAILED' as const, message: 'tenant "acme" is failed' }
     const { tenancy } = recording(fleet(command, [{ tenant: 'acme', status: 'failed', error }]))
-    expect((await runCli([command, 'acme'], { tenancy })).exitCode).toBe(4)
-    expect((await runCli([command, '--all'], { tenancy })).exitCode).toBe(5)
+    const one = await runCli([command, 'acme'], { tenancy })
+    expect(one).toMatchObject({ stdout: '', stderr: 'error: tenant "acme" is failed\n', exitCode: 4 })
+    const json = await runCli([command, 'acme', '--json'], { tenancy })
+    expect([JSON.parse(json.stderr), json.exitCode]).toEqual([{ error }, 4])
+    expect(JSON.parse(json.stdout)).toMatchObject({ command, failed: 1 })
+
+    const fleetOf = await runCli([command, '--all'], { tenancy })
+    expect(fleetOf).toMatchObject({ stderr: '', exitCode: 5 })
+    expect(fleetOf.stdout).toContain('✗ acme\n  tenant "acme" is failed')
   })
 })
 

@@ -69,6 +69,22 @@ describe('text', () => {
     )
   })
 
+  test('on a terminal cuts names to what is left beside the other columns, and elsewhere nothing', async () => {
+    const name = 'ü'.repeat(200)
+    const tenancy = { tenants: { list: async () => [tenant('acme', { name })] } }
+    const onTerminal = async (columns: number) => {
+      const { stdout } = await runCli(['list', '--no-color'], { tenancy, tty: true, columns })
+      return stdout.split('\n').map(line => Array.from(line).length)
+    }
+    expect(Math.max(...(await onTerminal(120)))).toBe(120)
+    expect((await runCli(['list', '--no-color'], { tenancy, tty: true, columns: 120 })).stdout).toMatch(
+      /acme {2}ü+… {2}active/,
+    )
+    // Where there is no room at all, the other columns are not cut.
+    expect((await runCli(['list', '--no-color'], { tenancy, tty: true, columns: 20 })).stdout).toContain('tenant_acme')
+    expect((await runCli(['list'], { tenancy })).stdout).toContain(name)
+  })
+
   test('cannot be used to move the cursor', async () => {
     const name = 'Evil\u001b[2J\u009b31m\r\nroot\u202etxt\u061c'
     const tenancy = { tenants: { list: async () => [tenant('evil', { name, labels: { 'a\u001b': '\u0007' } })] } }
@@ -103,6 +119,7 @@ describe('text', () => {
       ...{ sizeBytes: 8_123_456, connections: 2, applied: [], pending: ['20260104_x'], host: 'db', port: 5432 },
       operations: [operation({ kind: 'migrate', status: 'failed', error: { code: 'X', message: 'no such column' } })],
       problem: null,
+      missing: [],
     })
     const { stdout } = await runCli(['show', 'acme'], { tenancy: { tenants: { describe } } })
     expect(stdout).toContain('  size         7.7 MB\n')

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { type ConfigFlags, effectiveSettings, resolveConfig } from '../../src/config/sources.ts'
+import { type ConfigFlags, type ConfigInput, effectiveSettings, resolveConfig } from '../../src/config/sources.ts'
 import { failure, folder } from './support.ts'
 
 const key = Buffer.alloc(32, 7).toString('base64')
@@ -195,8 +195,23 @@ describe('effectiveSettings', () => {
   it('shows the settings where no server is configured', async () => {
     const { settings, file } = await effectiveSettings({ env: {}, cwd: folder() })
     expect(file).toBeNull()
-    expect(settings[0]).toEqual({ key: 'registry', value: null, source: 'default' })
+    expect(settings.slice(0, 2)).toEqual([
+      { key: 'config', value: null, source: 'default' },
+      { key: 'registry', value: null, source: 'default' },
+    ])
     expect(settings.map(setting => setting.key)).toContain('connections.acquireTimeout')
+  })
+
+  it('begins with the configuration file and how it was found', async () => {
+    const cwd = folder({ 'tenantctl.config.json': '{}', 'other.json': '{}' })
+    const first = async (given: Partial<ConfigInput>) =>
+      (await effectiveSettings({ env: {}, cwd, ...given })).settings[0]
+    const found = { key: 'config', value: join(cwd, 'tenantctl.config.json'), source: 'found upwards' }
+    expect(await first({})).toEqual(found)
+    const other = { key: 'config', value: join(cwd, 'other.json') }
+    const env = { TENANTCTL_CONFIG: 'other.json' }
+    expect(await first({ env })).toEqual({ ...other, source: 'environment TENANTCTL_CONFIG' })
+    expect(await first({ env, flags: { config: 'other.json' } })).toEqual({ ...other, source: 'flag --config' })
   })
 })
 

@@ -20,16 +20,19 @@ export default defineCommand<undefined, Result>({
   async text({ settings }, style) {
     const rows = settings.map(({ key, value, source }) => [
       style.bold(clean(key)),
-      shown(value),
+      shown(key, value),
       style.dim(clean(source)),
     ])
     return await table(['SETTING', 'VALUE', 'FROM'], rows, style)
   },
-  hint: ({ file }) =>
-    file === null ? 'no configuration file; `tenantctl init` writes one' : `configuration file: ${file}`,
+  hint: ({ file }) => (file === null ? 'no configuration file; `tenantctl init` writes one' : undefined),
 })
 
-function shown(value: unknown): string {
+/** Milliseconds in the document; people get their unit. */
+const durations = /(Timeout|Ttl|\.retain)$/
+
+function shown(key: string, value: unknown): string {
   if (value === undefined || value === null) return '-'
+  if (typeof value === 'number' && durations.test(key)) return value === 0 ? '0' : `${value}ms`
   return clean(typeof value === 'object' ? JSON.stringify(value) : value)
 }

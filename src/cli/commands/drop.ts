@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import type { FleetResult } from '../../fleet/result.ts'
 import { defineCommand, examples } from '../command.ts'
 import { confirmFleet } from '../confirm-fleet.ts'
-import { selectionExitCode } from '../exit-codes.ts'
+import { selectionExitCode, selectionFailure } from '../exit-codes.ts'
 import {
   concurrencyOptions,
   type RolloutInput,
@@ -74,5 +74,6 @@ export default defineCommand<Input, FleetResult>({
       ? `\`tenantctl undrop ${which}${flags.embedded ? ' --embedded' : ''}\` brings it back`
       : undefined
   },
+  failure: (result, { selection }) => selectionFailure(result, selection),
   exitCode: (result, { selection }) => selectionExitCode(result, selection),
 })

@@ -66,7 +66,7 @@ export default defineCommand<Input, Listed[] | RetainedTenant[]>({
       ...(withLabels ? [labelsText(tenant.labels)] : []),
       ...(withSize ? [tenant.sizeBytes == null ? '-' : formatBytes(tenant.sizeBytes)] : []),
     ])
-    return await table(head, rows, style, withSize ? { right: [head.length - 1] } : {})
+    return await table(head, rows, style, { free: 1, ...(withSize ? { right: [head.length - 1] } : {}) })
   },
   hint(tenants, input) {
     if (tenants.length > 0)
@@ -89,5 +89,5 @@ async function retainedText(tenants: RetainedTenant[], style: Style): Promise<st
     style.dim(formatTime(droppedAt)),
     expired ? style.warn(`${formatTime(retainedUntil)} (expired)`) : formatTime(retainedUntil),
   ])
-  return await table(['SLUG', 'NAME', 'ID', 'DROPPED', 'KEPT UNTIL'], rows, style)
+  return await table(['SLUG', 'NAME', 'ID', 'DROPPED', 'KEPT UNTIL'], rows, style, { free: 1 })
 }

@@ -25,7 +25,10 @@ export default defineCommand<{ tenant?: string; limit: number }, Operation[]>({
       const [when = '', kind = '', status = '', took = '', error = ''] = operationRow(operation, style)
       return [when, style.bold(clean(operation.tenant)), kind, status, took, clean(operation.actor), error]
     })
-    return await table(['STARTED', 'TENANT', 'KIND', 'STATUS', 'TOOK', 'BY', 'ERROR'], rows, style, { right: [4] })
+    return await table(['STARTED', 'TENANT', 'KIND', 'STATUS', 'TOOK', 'BY', 'ERROR'], rows, style, {
+      right: [4],
+      free: 6,
+    })
   },
   hint: operations => (operations.length === 0 ? 'nothing has been recorded yet' : undefined),
 })

@@ -1,6 +1,6 @@
 import type { RepairResult } from '../../tenancy/repair.ts'
 import { defineCommand, examples } from '../command.ts'
-import { exitCodeOf, fleetExitCode } from '../exit-codes.ts'
+import { exitCodeOf, fleetExitCode, selectionFailure } from '../exit-codes.ts'
 import {
   concurrencyOptions,
   type RolloutInput,
@@ -44,11 +44,10 @@ export default defineCommand<Input, RepairResult>({
     if (others.length > 0) parts.push(others.map(lines => lines.join('\n')).join('\n'))
     return parts.length > 0 ? parts.join('\n\n') : style.good('Nothing was left half-done.')
   },
-  /** One tenant that was named is no fleet to its user: its own error decides. */
+  failure: (result, { selection }) => selectionFailure(result, selection),
   exitCode(result, { selection }) {
-    const [outcome] = result.tenants
-    const namedOne = selection?.tenants.length === 1 && selection.file === undefined
-    if (namedOne && outcome?.error) return exitCodeOf(outcome.error.code)
+    const failure = selectionFailure(result, selection)
+    if (failure) return exitCodeOf(failure.code)
     if (result.unreachable.length > 0 && result.failed === 0) return 6
     const failed = result.leftovers.filter(each => each.status === 'failed').length
     return fleetExitCode({ failed: result.failed + failed })

@@ -26,6 +26,14 @@ export default defineCommand<string, TenantDetails>({
       const files = tenant.pending.map(name => `  ${clean(name)}`)
       parts.push('', style.warn(`Pending (${plural(tenant.pending.length, 'migration')})`), ...files)
     }
+    if (tenant.missing.length > 0) {
+      const names = tenant.missing.map(name => `  ${clean(name)}`)
+      parts.push(
+        '',
+        style.warn(`Applied, and not in the folder (${plural(tenant.missing.length, 'migration')})`),
+        ...names,
+      )
+    }
     if (tenant.operations.length > 0)
       parts.push('', style.bold('Last operations'), await lastOperations(tenant.operations, style))
     return parts.join('\n')

@@ -60,7 +60,12 @@ export default defineCommand<Input, Result>({
     const rows = shown.map(outcome => {
       const pending = outcome.pending ?? []
       const last = outcome.to ?? outcome.from ?? outcome.applied?.at(-1) ?? '-'
-      const state = pending.length > 0 ? style.warn(clean(pending.join(', '))) : style.good('up to date')
+      const unknown = outcome.missing?.length ?? 0
+      const states = [
+        ...(pending.length > 0 ? [style.warn(clean(pending.join(', ')))] : []),
+        ...(unknown > 0 ? [style.warn(`${unknown} applied that the folder lacks`)] : []),
+      ]
+      const state = states.length > 0 ? states.join('; ') : style.good('up to date')
       const skipped = outcome.status === 'skipped' ? style.dim('skipped') : state
       return [style.bold(clean(outcome.tenant)), clean(last), String(outcome.applied?.length ?? '-'), skipped]
     })
@@ -72,7 +77,9 @@ export default defineCommand<Input, Result>({
     const failed = result.tenants.filter(outcome => outcome.status === 'failed')
     if (failed.length > 0) parts.push(failed.map(outcome => failure(outcome, style)).join('\n'))
     const behind = read.filter(outcome => (outcome.pending?.length ?? 0) > 0).length
-    const sum = behind > 0 ? `${behind} behind` : 'nothing pending'
+    const ahead = read.filter(outcome => outcome.missing !== undefined).length
+    const sum =
+      (behind > 0 ? `${behind} behind` : 'nothing pending') + (ahead > 0 ? `, ${ahead} ahead of the folder` : '')
     const unread = failed.length > 0 ? `, ${failed.length} failed` : ''
     parts.push(style.dim(`${plural(result.total, 'tenant')}, ${sum}${unread}`))
     return parts.join('\n\n')

@@ -12,6 +12,8 @@ export interface Style {
   /** What can be typed or named. */
   accent: Paint
   verbose: boolean
+  /** Columns of the terminal that is written to; undefined elsewhere, where nothing is cut. */
+  width?: number | undefined
 }
 
 export type ColorLevel = 0 | 1
@@ -41,8 +43,8 @@ export const plainStyle: Style = {
   verbose: false,
 }
 
-export async function createStyle(level: ColorLevel, verbose: boolean): Promise<Style> {
-  if (level === 0) return { ...plainStyle, verbose }
+export async function createStyle(level: ColorLevel, verbose: boolean, width?: number): Promise<Style> {
+  if (level === 0) return { ...plainStyle, verbose, width }
   const { Chalk } = await import('chalk')
   const chalk = new Chalk({ level })
   return {
@@ -53,5 +55,6 @@ export async function createStyle(level: ColorLevel, verbose: boolean): Promise<
     bad: chalk.red,
     accent: chalk.cyan,
     verbose,
+    width,
   }
 }

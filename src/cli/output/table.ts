@@ -1,4 +1,7 @@
+import { stripVTControlCharacters } from 'node:util'
 import type { Style } from './style.ts'
+
+const gap = '  '
 
 const noBorders = Object.fromEntries(
   [
@@ -12,9 +15,35 @@ export async function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   style: Style,
-  align: { right?: readonly number[] } = {},
+  { free, ...align }: { right?: readonly number[]; free?: number } = {},
 ): Promise<string> {
-  return await columns([head.map(title => style.dim(title)), ...rows], align)
+  const fitting = free === undefined ? rows : cutToFit(head, rows, free, style.width)
+  return await columns([head.map(title => style.dim(title)), ...fitting], align)
+}
+
+/** Less than this of a text says nothing. */
+const shortest = 12
+
+/** Cuts the column of free text, whose cells carry no colour, to what a terminal has left beside the others. */
+function cutToFit(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  free: number,
+  width: number | undefined,
+): readonly (readonly string[])[] {
+  if (width === undefined) return rows
+  const cells = (column: number) =>
+    [head, ...rows].map(row => Array.from(stripVTControlCharacters(row[column] ?? '')).length)
+  const others = head.reduce(
+    (sum, _, column) => sum + (column === free ? 0 : Math.max(...cells(column)) + gap.length),
+    0,
+  )
+  const room = Math.max(shortest, width - others)
+  const cut = (text: string): string => {
+    const characters = Array.from(text)
+    return characters.length <= room ? text : `${characters.slice(0, room - 1).join('')}…`
+  }
+  return rows.map(row => row.map((cell, column) => (column === free ? cut(cell) : cell)))
 }
 
 /** Rows of columns without a head. */
@@ -27,7 +56,7 @@ export async function columns(
   // A column without any content would only leave a gap.
   const used = Array.from({ length: width }, (_, index) => index).filter(index => rows.some(row => row[index] !== ''))
   const out = new Table({
-    chars: { ...noBorders, middle: '  ' },
+    chars: { ...noBorders, middle: gap },
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
     colAligns: used.map(index => (align.right?.includes(index) ? 'right' : 'left')),
   })

@@ -7,7 +7,8 @@ import { colorLevel, createStyle, type Style } from './style.ts'
 
 /** For people: the result on stdout, everything else on stderr. */
 export async function textReporter(io: CliIo, options: ReporterOptions): Promise<Reporter> {
-  const outStyle = await createStyle(colorLevel(io.stdout, io.env, options), options.verbose)
+  const width = io.stdout.isTTY ? io.stdout.columns || undefined : undefined
+  const outStyle = await createStyle(colorLevel(io.stdout, io.env, options), options.verbose, width)
   const errLevel = colorLevel(io.stderr, io.env, options)
   const errStyle = await createStyle(errLevel, options.verbose)
   const progress: Progress | undefined = options.quiet

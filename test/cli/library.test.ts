@@ -28,6 +28,24 @@ describe('a server that does not exist is no empty selection', () => {
   )
 })
 
+test('a folder that lacks what is applied is no up-to-date fleet', async () => {
+  namespace.writeMigrations({ '001_a.sql': 'CREATE TABLE a ()', '002_b.sql': 'CREATE TABLE b ()' })
+  const migrated = createTenancy(namespace.config())
+  await migrated.migrations.run({ tenants: ['acme'] })
+  await migrated.close()
+  namespace.writeMigrations({ '001_a.sql': 'CREATE TABLE a ()', '003_c.sql': 'CREATE TABLE c ()' })
+  tenancy = namespace.track(createTenancy(namespace.config()))
+
+  const status = await run(['status', 'acme', '--json'])
+  expect(JSON.parse(status.stdout).tenants).toMatchObject([
+    { status: 'checked', pending: ['003_c'], missing: ['002_b'] },
+  ])
+  const text = await run(['status', '--all'])
+  expect(text.stdout).toContain('acme    002_b         2  003_c; 1 applied that the folder lacks\n')
+  expect(text.stdout).toContain('1 tenant, 1 behind, 1 ahead of the folder')
+  expect((await run(['show', 'acme'])).stdout).toContain('Applied, and not in the folder (1 migration)\n  002_b\n')
+})
+
 test('a filter that nothing matches is told apart from a registry without tenants', async () => {
   const { stdout, stderr, exitCode } = await run(['list', '--label', 'plan=none'])
   expect({ stdout, stderr, exitCode }).toEqual({ stdout: '', stderr: 'hint: no tenant matches\n', exitCode: 0 })
