@@ -16,12 +16,15 @@ beforeEach(() => {
   installed = 0
 })
 
-function init(args: string[], registry: unknown = 'embedded') {
+function init(args: string[], registry: unknown = 'embedded', more: object[] = []) {
   return runCli(['init', ...args], {
     cwd: folder,
     tenancy: { registry: { install: async () => void installed++ } },
     library: {
-      effectiveSettings: async () => ({ settings: [{ key: 'registry', value: registry, source: 'x' }], file: null }),
+      effectiveSettings: async () => ({
+        settings: [{ key: 'registry', value: registry, source: 'x' }, ...more],
+        file: null,
+      }),
     },
   })
 }
@@ -40,6 +43,15 @@ test('writes configuration and examples, and installs the registry', async () =>
   const starters = readdirSync(fileURLToPath(new URL('../../migrations/tenant/', import.meta.url)))
   expect(readdirSync(join(folder, 'migrations/tenant'))).toEqual(starters)
   expect(readdirSync(join(folder, 'seeders/tenant')).length).toBeGreaterThan(0)
+})
+
+test('asks for a key only where there is none: a second one could not read what the first has encrypted', async () => {
+  const url = 'postgresql://admin:***@h/x'
+  expect((await init([], url, [{ key: 'encryption.keys', value: [] }])).stderr).toContain('tenantctl key generate')
+  const keyed = await init(['--force'], url, [{ key: 'encryption.keys', value: ['***'] }])
+  expect(keyed.stderr).toBe('hint: next: `tenantctl create acme`\n')
+  const served = await init(['--force', '--json'], url, [{ key: 'encryption.provider', value: 'kms' }])
+  expect(JSON.parse(served.stdout)).toMatchObject({ registry: 'url', encryptionKey: true })
 })
 
 test('never overwrites without --force', async () => {

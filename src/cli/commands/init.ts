@@ -12,6 +12,8 @@ interface Result {
   registry: string
   created: string[]
   overwritten: string[]
+  /** Whether there is a key already, which must not be replaced by another. */
+  encryptionKey: boolean
   /** Folders that hold files already: examples would only mix with them. */
   kept: string[]
 }
@@ -46,6 +48,7 @@ export default defineCommand<{ force: boolean }, Result>({
     return {
       directory: io.cwd,
       registry: registry === 'embedded' ? 'embedded' : 'url',
+      encryptionKey: registry === 'embedded' || (await hasEncryptionKey(context)),
       created: short(created),
       overwritten: short(overwritten),
       kept: short(starters.kept),
@@ -61,7 +64,7 @@ export default defineCommand<{ force: boolean }, Result>({
     return lines.join('\n')
   },
   hint(result) {
-    return result.registry === 'embedded'
+    return result.encryptionKey
       ? 'next: `tenantctl create acme`'
       : 'next: export TENANTCTL_ENCRYPTION_KEY="$(tenantctl key generate)" and keep it; then `tenantctl create acme`'
   },
@@ -72,6 +75,13 @@ function filesExist(files: readonly string[], cwd: string): CliError {
   return new CliError('FILE_EXISTS', `these files exist already: ${names}`, {
     hint: 'nothing was touched; --force overwrites them',
   })
+}
+
+/** The embedded server makes one by itself. */
+async function hasEncryptionKey(context: CliContext): Promise<boolean> {
+  const { settings } = await context.settings()
+  const configured = (key: string) => String(settings.find(setting => setting.key === key)?.value ?? '') !== ''
+  return configured('encryption.keys') || configured('encryption.provider')
 }
 
 /** What is configured already; otherwise what the user answers; elsewhere than on a terminal a flag has to say it. */
