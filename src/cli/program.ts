@@ -32,10 +32,17 @@ export async function runProgram(argv: readonly string[], io: CliIo, version: st
     return await runCommand(asked.module, asked.command, io, readGlobalOptions(program))
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
-    if (error.exitCode === 0) {
+    if (error.exitCode === 0 && !asksAboutNothing(error, asked.command ?? program)) {
       await write(io.stdout, help.out)
       return 0
     }
+    // Once more without the wish for help, for commander's own words and guess.
+    if (error.exitCode === 0)
+      return await runProgram(
+        argv.filter(word => !helpWords.includes(word)),
+        io,
+        version,
+      )
     // What was typed could not be read, so its output options are guessed from the bare words.
     const options = {
       output: guessOutputFormat(argv),
@@ -168,6 +175,22 @@ async function fail(error: unknown, reporter: Reporter): Promise<number> {
   return exitCodeOf(toReport(told).code)
 }
 
+const helpWords = ['help', '-h', '--help']
+
+/** Help on a command that there is not: commander would print that of the program. */
+function asksAboutNothing(error: CommanderError, command: Command): boolean {
+  const [first] = command.args
+  if (error.code !== 'commander.helpDisplayed' || first === undefined || first.startsWith('-')) return false
+  return command.commands.length > 0 && !command.commands.some(nested => nested.name() === first)
+}
+
+/** What other tools call it; nearer to what was meant than the word that looks alike. */
+const otherWords: Record<string, string> = {
+  ...{ add: 'create', new: 'create', ls: 'list', get: 'show', describe: 'show', info: 'show' },
+  ...{ delete: 'drop', destroy: 'drop', remove: 'drop', rm: 'drop', up: 'migrate', down: 'rollback', fix: 'repair' },
+  ...{ import: 'restore', history: 'operations', version: '--version' },
+}
+
 /** Commander's `help create` prints before the hook has loaded the command; `create --help` prints after. */
 function rewriteHelp(argv: readonly string[]): string[] {
   if (argv.length === 0) return ['--help']
@@ -184,7 +207,8 @@ function toUsageError(error: CommanderError, command: Command): CliError {
     return new CliError('USAGE', `\`${pathOf(command)}\` needs one of its commands`, { hint: `${names}; ${see}` })
   }
   const [message = '', suggestion] = error.message.replace(/^error: /, '').split('\n')
-  const guess = suggestion?.replace(/^\(Did (.*)\)$/, 'did $1')
+  const known = command.parent ? undefined : otherWords[/^unknown command '(\w+)'$/.exec(message)?.[1] ?? '']
+  const guess = known ? `did you mean ${known}?` : suggestion?.replace(/^\(Did (.*)\)$/, 'did $1')
   return new CliError('USAGE', message, { hint: guess ? `${guess} Otherwise ${see}` : see })
 }
 

@@ -43,6 +43,10 @@ describe('help and version', () => {
 describe('bad usage is 2', () => {
   test.each([
     [['lst'], "unknown command 'lst'", 'did you mean list?'],
+    [['delete', 'acme'], "unknown command 'delete'", 'did you mean drop?'],
+    [['help', 'lst'], "unknown command 'lst'", 'did you mean list?'],
+    [['nope', '--help'], "unknown command 'nope'", 'tenantctl --help'],
+    [['help', 'embedded', 'statu'], "unknown command 'statu'", 'did you mean status?'],
     [['list', '--limitt', '3'], "unknown option '--limitt'", 'did you mean --limit?'],
     [['show'], "missing required argument 'tenant'", 'tenantctl show --help'],
     [['show', 'acme', 'globex'], 'too many arguments', 'tenantctl show --help'],
