@@ -148,8 +148,10 @@ export class TenancyError extends Error {
   }
 }
 
+/** Also without what jsonb refuses, or the journal could not tell of it: a NUL, and half a character that a cut leaves. */
 function shorten(text: string): string {
-  return text.length > longestText ? `${text.slice(0, longestText - 1)}…` : text
+  const short = text.length > longestText ? `${text.slice(0, longestText - 1)}…` : text
+  return Buffer.from(short).toString().replaceAll('\0', '\ufffd')
 }
 
 /** An error as JSON shows it. */
