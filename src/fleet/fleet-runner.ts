@@ -51,7 +51,10 @@ export class FleetRunner<T> {
       if (canary > 0)
         await this.#group(tasks.slice(0, canary), { mayFail: 0, reason: 'a tenant of the canary group failed' })
       if (canary > 0 && canary < tasks.length && !this.#stopped) await this.#bake(canary)
-      const reason = `more than ${maxFailures} tenants failed`
+      const reason =
+        maxFailures === 0
+          ? 'a tenant failed'
+          : `more than ${maxFailures} ${maxFailures === 1 ? 'tenant' : 'tenants'} failed`
       if (!this.#stopped) await this.#group(tasks.slice(canary), { mayFail: maxFailures, reason })
     } finally {
       this.#watch.dispose()
