@@ -1,6 +1,7 @@
 import { v4 as uuid, v5 as uuidOf } from 'uuid'
 import { asTenancyError, TenancyError } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
+import { groupFailures } from '../fleet/failures.ts'
 import type { FleetResult } from '../fleet/result.ts'
 import { planRollout } from '../fleet/rollout.ts'
 import type { Selection } from '../fleet/selection.ts'
@@ -112,13 +113,17 @@ export async function leadMigration(
     if ((await parts.ledger.get(run)).finishedAt !== null) return {}
     throw new PutBack({ code: 'TENANT_LOCKED', message: `another worker leads run ${run}` }, ledMs)
   }
-  const handOver = new AbortController()
-  const abandon = () => handOver.abort(new PutBack(null))
-  ending.addEventListener('abort', abandon)
-  if (ending.aborted) abandon()
   const visits = new RemoteVisits(parts.jobs, earlier, error =>
     notify(onEvent, { event: 'notice', message: asTenancyError(error).message }),
   )
+  const handOver = new AbortController()
+  const abandon = () => {
+    // First: to the engine a run that is abandoned looks like one that wants no further tenant.
+    visits.close()
+    handOver.abort(new PutBack(null))
+  }
+  ending.addEventListener('abort', abandon)
+  if (ending.aborted) abandon()
   const named = 'tenants' in order.selection
   const work: Work<Visited> = async (item, visit) => {
     const tenant = { run, tenantId: item.id, tenant: item.slug }
@@ -181,14 +186,17 @@ export async function giveUpRun(parts: Parts, run: string): Promise<void> {
 export async function recordedResult(parts: Parts, id: string): Promise<FleetResult> {
   const run = await parts.ledger.details(id)
   const { command, total, succeeded, upToDate, failed, skipped, stopped, startedAt, finishedAt } = run
+  const tenants = run.tenants.flatMap(({ tenant, status, from, to, applied, durationMs, error }) => {
+    if (status === 'interrupted') return []
+    return [{ tenant, status, from, to, applied, durationMs: durationMs ?? 0, ...(error ? { error } : {}) }]
+  })
+  const failures = groupFailures(tenants.filter(({ status }) => status === 'failed'))
   return {
     ...{ command, total, succeeded, upToDate, failed, skipped },
     durationMs: Date.parse(finishedAt ?? startedAt) - Date.parse(startedAt),
     run: run.id,
     ...(stopped === null ? {} : { stopped }),
-    tenants: run.tenants.flatMap(({ tenant, status, from, to, applied, durationMs, error }) => {
-      if (status === 'interrupted') return []
-      return [{ tenant, status, from, to, applied, durationMs: durationMs ?? 0, ...(error ? { error } : {}) }]
-    }),
+    ...(failures.length > 0 ? { failures } : {}),
+    tenants,
   }
 }

@@ -47,7 +47,7 @@ export class RemoteVisits {
     })
   }
 
-  /** Nobody is answered any more. */
+  /** Nobody is answered any more, and no visit is withdrawn. */
   close(): void {
     this.#closed = true
   }
@@ -69,6 +69,8 @@ export class RemoteVisits {
 
   async #look(): Promise<void> {
     const found = await this.jobs.results([...this.#waiting.keys()], ['migrate-tenant'])
+    // Another leader waits for them now.
+    if (this.#closed) return
     const unwanted: string[] = []
     const cutOff: string[] = []
     for (const [id, waiting] of this.#waiting) {

@@ -128,6 +128,18 @@ describe('a queued rollout', () => {
     await expect(tenancy.queue.cancel(queued.run)).rejects.toMatchObject({ code: 'RUN_UNSUITABLE' })
   }, 30_000)
 
+  test('that was written down and never queued is ended by whoever works', async () => {
+    const tenancy = fleet.open(second)
+    const { run } = await tenancy.queue.migrate({ all: true })
+    const registry = new URL(fleet.namespace.registryUrl).pathname.slice(1)
+    const registrySql = (text: string) => fleet.namespace.sql(text, [run], registry)
+    await registrySql(`DELETE FROM tenantctl_jobs.job WHERE data->>'run' = $1`)
+    await registrySql(`UPDATE tenantctl.runs SET started_at = now() - interval '2 minutes' WHERE id = $1`)
+    fleet.work(second)
+    expect(await tenancy.queue.result(run)).toMatchObject({ total: 6, skipped: 6, stopped: 'interrupted' })
+    expect(await fleet.notes()).toEqual(slugs.map(() => 0))
+  })
+
   test('refuses at once what cannot go', async () => {
     const tenancy = fleet.open(second)
     await expect(tenancy.queue.migrate({ tenants: ['nobody'] })).rejects.toMatchObject({ code: 'TENANT_NOT_FOUND' })
