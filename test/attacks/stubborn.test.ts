@@ -7,7 +7,10 @@ import { sql, tryLogin, urlWith } from '../support/client.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { everySetting } from './support.ts'
 
-describe.each(everySetting())('a tenant of a $admin admin that will not go, roles $roles', ({ admin, roles }) => {
+// The admin's rights make the difference, and whether the login is the role that owns: two of the four tell both.
+const settings = everySetting().filter(({ admin, roles }) => (admin === 'plain') === (roles === 'single'))
+
+describe.each(settings)('a tenant of a $admin admin that will not go, roles $roles', ({ admin, roles }) => {
   const namespace = useNamespace({ admin })
   let tenancy: Tenancy
 
