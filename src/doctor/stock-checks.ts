@@ -23,7 +23,8 @@ export async function checkStock(
     // What was taken is told with the tenant that it was taken for.
     if (ready.status === 'taken') return []
     if (ready.status !== 'ready') {
-      const message = `ready tenant "${database}": the run that was ${ready.status === 'filling' ? 'making' : 'removing'} it was cut off`
+      const state = ready.status === 'filling' ? 'was never finished' : 'was to be removed, and is still there'
+      const message = `ready tenant "${database}" ${state}`
       return [{ ...base, message, fix: 'tenantctl repair', mend: mend(ready) }]
     }
     const wrong = differences(parts, server, ready)

@@ -1,4 +1,4 @@
-import { isTenancyError, TenancyError, throwIfAborted } from '../errors.ts'
+import { asTenancyError, TenancyError, throwIfAborted } from '../errors.ts'
 import { notify } from '../events.ts'
 import { hostAndPort } from '../postgres/address.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
@@ -10,7 +10,7 @@ import type { RunOptions } from './create.ts'
 import { makeReady } from './make-ready.ts'
 import { markerStart } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
-import { isWhole, removeReady } from './ready.ts'
+import { isWhole, readyPlace, removeReady } from './ready.ts'
 import { ensureTemplate, planTemplate, type TemplateContext } from './template.ts'
 
 /** So many are made at once: CREATE DATABASE gains little by more. */
@@ -99,7 +99,7 @@ async function fill(
   for (const ready of [...others, ...fitting.slice(size)]) {
     throwIfAborted(signal)
     if (drain?.aborted) return { made: 0, removed }
-    if (await unlessKept(removeReady(parts, ready, { signal, onEvent }))) removed += 1
+    if (await tryToRemove(parts, ready, { signal, onEvent })) removed += 1
   }
   const missing = origin ? Math.max(0, size - fitting.length) : 0
   const made = await severalTimes(missing, drain, () => makeReady(parts, server, origin as Origin, { signal, onEvent }))
@@ -127,13 +127,15 @@ async function severalTimes(count: number, drain: AbortSignal | undefined, work:
   return done
 }
 
-/** What somebody is at work on is left to him; what somebody keeps from being removed is left, and told by doctor. */
-async function unlessKept(removing: Promise<boolean>): Promise<boolean> {
+/** One that cannot be removed does not keep others from being made; doctor tells of it as well. */
+async function tryToRemove(parts: ProvisioningParts, ready: ReadyTenant, options: RunOptions): Promise<boolean> {
   try {
-    return await removing
+    return await removeReady(parts, ready, options)
   } catch (error) {
-    if (isTenancyError(error) && ['TENANT_LOCKED', 'OBJECTS_ELSEWHERE'].includes(error.code)) return false
-    throw error
+    if (options.signal?.aborted) throw error
+    const message = `ready tenant "${readyPlace(ready).database}" cannot be removed: ${asTenancyError(error).message}`
+    notify(options.onEvent, { event: 'notice', message })
+    return false
   }
 }
 

@@ -1,14 +1,11 @@
-import { TenancyError } from '../errors.ts'
-import { withAdmin } from '../postgres/connect.ts'
 import { dropDatabase, findDatabase } from '../postgres/databases.ts'
 import type { DatabaseEntry } from '../postgres/inventory.ts'
-import { withAdvisoryLock } from '../postgres/locks.ts'
 import { removeRemains } from './build-template.ts'
 import type { RunOptions } from './create.ts'
-import { markerStart } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
-import { type PlanContext, planTemplate, templateLock, templateMarker } from './template.ts'
+import { type PlanContext, planTemplate, templateMarker } from './template.ts'
 import { templateDifferences } from './template-differences.ts'
+import { whileNobodyBuilds } from './template-remains.ts'
 
 /** Templates of a server by whether a new tenant would be copied from them. */
 export interface KnownTemplates {
@@ -65,17 +62,12 @@ export async function removeOldTemplate(
   parts: ProvisioningParts,
   server: string,
   { name, current }: { name: string; current: readonly string[] },
-  { signal }: RunOptions,
+  options: RunOptions,
 ): Promise<void> {
-  const marker = templateMarker(parts.registryId)
-  await withAdmin(parts.servers.admin(server), { signal }, admin => {
-    const onTimeout = () => new TenancyError('TENANT_LOCKED', `template ${name} is being built right now`)
-    const wait = { timeoutMs: 0, signal, evict: markerStart, onTimeout }
-    return withAdvisoryLock(admin, templateLock(parts.registryId, name), wait, async () => {
-      if ((await findDatabase(admin, name))?.marker === marker) await dropDatabase(admin, name)
-      // Its names are among those of separate roles.
-      await removeRemains(admin, { name, roles: 'separate' }, marker)
-    })
+  await whileNobodyBuilds(parts, { server, name }, options, async (admin, { marker }) => {
+    if ((await findDatabase(admin, name))?.marker === marker) await dropDatabase(admin, name)
+    // Its names are among those of separate roles.
+    await removeRemains(admin, { name, roles: 'separate' }, marker)
   })
   await parts.builtTemplates.forget(server, name)
   // Nor is it of any interest which of the others were found to be of no use.

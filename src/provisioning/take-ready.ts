@@ -8,7 +8,7 @@ import { roleNames, rolesOf } from '../registry/roles.ts'
 import { loginsOf } from '../registry/tenant-passwords.ts'
 import { hasAccess, openTenant } from './access.ts'
 import { insideAsTenant } from './as-tenant.ts'
-import { discardReady, isWhole, readyPlace, removeTaken } from './ready.ts'
+import { isWhole, readyPlace, removeTaken } from './ready.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
 import { contentSteps, databaseExists, provisioningSteps, roleExists } from './steps.ts'
 import { planTemplate } from './template.ts'
@@ -34,7 +34,7 @@ export async function stepsOfCreate(
   }
   if (await isUsable(context, ready)) return [takeReady(ready), ...contentSteps, activateTaken]
   tell(context, `database "${readyPlace(ready).database}" is not as it was put there`)
-  await discardReady(parts, context.admin, ready)
+  await parts.ready.giveUp(ready.id)
   return provisioningSteps
 }
 

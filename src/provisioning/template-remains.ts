@@ -1,5 +1,5 @@
 import { TenancyError } from '../errors.ts'
-import { withAdmin } from '../postgres/connect.ts'
+import { type Client, withAdmin } from '../postgres/connect.ts'
 import { findDatabase } from '../postgres/databases.ts'
 import type { DatabaseEntry, RoleEntry } from '../postgres/inventory.ts'
 import { withAdvisoryLock } from '../postgres/locks.ts'
@@ -51,17 +51,27 @@ export function findTemplateRemains(
 /** Removes them, unless somebody is building that template right now. Throws `TENANT_LOCKED`. */
 export async function removeTemplateRemains(
   parts: ProvisioningParts,
-  { server, name }: TemplateRemains,
+  remains: TemplateRemains,
+  options: RunOptions,
+): Promise<void> {
+  await whileNobodyBuilds(parts, remains, options, async (admin, { name, marker }) => {
+    if ((await findDatabase(admin, name))?.marker === marker) return
+    // Its names are among those of separate roles.
+    await removeRemains(admin, { name, roles: 'separate' }, marker)
+  })
+}
+
+/** Under the lock that a template's builder holds. Throws `TENANT_LOCKED` at once when somebody has it. */
+export async function whileNobodyBuilds(
+  parts: ProvisioningParts,
+  { server, name }: { server: string; name: string },
   { signal }: RunOptions,
+  work: (admin: Client, template: { name: string; marker: string }) => Promise<void>,
 ): Promise<void> {
   const marker = templateMarker(parts.registryId)
   await withAdmin(parts.servers.admin(server), { signal }, admin => {
     const onTimeout = () => new TenancyError('TENANT_LOCKED', `template ${name} is being built right now`)
     const wait = { timeoutMs: 0, signal, evict: markerStart, onTimeout }
-    return withAdvisoryLock(admin, templateLock(parts.registryId, name), wait, async () => {
-      if ((await findDatabase(admin, name))?.marker === marker) return
-      // Its names are among those of separate roles.
-      await removeRemains(admin, { name, roles: 'separate' }, marker)
-    })
+    return withAdvisoryLock(admin, templateLock(parts.registryId, name), wait, () => work(admin, { name, marker }))
   })
 }

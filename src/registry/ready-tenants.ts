@@ -114,6 +114,15 @@ export class ReadyTenants {
     return rows.length > 0
   }
 
+  /** It was taken, and is of no use: its tenant is made in another way, and it waits to be removed. */
+  async giveUp(id: string): Promise<void> {
+    await this.registry.query(
+      'giving up a ready tenant',
+      `UPDATE tenantctl.ready_tenants SET status = 'removing', tenant_uuid = NULL WHERE uuid = $1`,
+      [id],
+    )
+  }
+
   /** What it was is gone from the server. */
   async forget(id: string): Promise<void> {
     await this.registry.query('forgetting a ready tenant', 'DELETE FROM tenantctl.ready_tenants WHERE uuid = $1', [id])

@@ -224,6 +224,8 @@ describe('the stock', () => {
     expect(told.filter(each => /stock/.test(each))).toEqual([
       `not taken from the stock: database "${broken}" is not as it was put there`,
     ])
+    expect(await problems()).toContain(`ready tenant "${broken}" was to be removed, and is still there`)
+    expect(await tenancy.repair()).toMatchObject({ leftovers: [{ name: broken, status: 'removed' }] })
     expect((await stockNames(namespace)).filter(name => name.startsWith('tenantctl_'))).toEqual([])
     await tenancy.pool.fill()
     const [gone] = (await stockNames(namespace)).filter(name => name.startsWith('tenantctl_ready_'))
@@ -231,6 +233,20 @@ describe('the stock', () => {
     expect(await problems(true)).toEqual([`fixed: ready tenant "${gone}": the database is missing`])
     expect(await tenancy.pool.fill()).toMatchObject([{ ready: 2, made: 1, removed: 0 }])
     await tenancy.tenants.drop({ all: true })
+  })
+
+  test('that cannot be removed keeps nobody from making others', async () => {
+    await tenancy.pool.fill()
+    const [stuck] = (await stockNames(namespace)).filter(name => name.startsWith('tenantctl_ready_')) as [string]
+    await namespace.superSql(`ALTER DATABASE ${stuck} RENAME TO ${namespace.prefix}_elsewhere`)
+    told.length = 0
+    expect(await tenancy.pool.fill()).toMatchObject([{ ready: 2, made: 1, removed: 0, unfinished: 1 }])
+    expect(told.filter(each => /cannot be removed/.test(each))).toEqual([
+      expect.stringContaining(`ready tenant "${stuck}" cannot be removed: `),
+    ])
+    await namespace.superSql(`ALTER DATABASE ${namespace.prefix}_elsewhere RENAME TO ${stuck}`)
+    expect(await tenancy.pool.fill({ size: 0 })).toMatchObject([{ ready: 0, removed: 3, unfinished: 0 }])
+    expect(await stockNames(namespace)).toEqual([])
   })
 
   test('gives back nothing of a tenant whose creation failed: it goes with the tenant', async () => {
