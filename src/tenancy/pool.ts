@@ -88,10 +88,11 @@ export async function keepFilled(
 ): Promise<void> {
   const { size } = parts.config.pool
   const problems = new Map<string, string>()
+  const tell = noticesOnce(onEvent)
   while (size > 0 && !signal.aborted) {
     for (const server of parts.servers.names) {
       try {
-        await fillPool(parts, server, { size, staleAfterMs, waitMs: 0, drain: signal, onEvent })
+        await fillPool(parts, server, { size, staleAfterMs, waitMs: 0, drain: signal, onEvent: tell })
         problems.delete(server)
       } catch (error) {
         const { code, message } = asTenancyError(error)
@@ -102,5 +103,15 @@ export async function keepFilled(
       }
     }
     await sleep(refillMs, undefined, { signal }).catch(() => undefined)
+  }
+}
+
+/** What is noticed in every round is told in the first. */
+function noticesOnce(listener: Listener | undefined): Listener {
+  const told = new Set<string>()
+  return event => {
+    if (event.event === 'notice' && told.has(event.message)) return
+    if (event.event === 'notice') told.add(event.message)
+    listener?.(event)
   }
 }
