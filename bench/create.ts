@@ -1,24 +1,27 @@
 /**
- * Creating tenants as copies of a template, against the bare statements sent by pg from one process, in turn, best of
- * several rounds; and against the knex CLI's migrate:latest and seed:run per tenant. A schema of 20 migrations and two
- * seeds, on a server of its own with fsync on. What STRATEGY costs is measured first.
- * Run: npm run build && node_modules/.bin/jiti bench/create.ts [tenants per round] [rounds]
+ * Creating tenants as copies of a template, against the bare statements sent by pg from one process that keeps its
+ * admin's connection; and against the knex CLI's migrate:latest and seed:run per tenant, to which the creation of its
+ * database is not counted. A schema of 20 migrations and two seeds, on a server of its own with fsync on. The sides run
+ * in turn, each on a server from which the others' databases are gone again; medians of the rounds.
+ * Run: npm run build && node_modules/.bin/jiti bench/create.ts [tenants per round] [rounds] [strategies]
+ * With `strategies`, what STRATEGY makes of CREATE DATABASE is measured as well.
  */
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { createTenancy, generateEncryptionKey, type Tenancy } from '../src/index.ts'
 import { scramVerifier } from '../src/postgres/scram.ts'
 import { Secret } from '../src/secrets/secret.ts'
 import { startServer } from '../test/support/servers.ts'
+import { type Cost, costed, type Figure, inTurn, median, ratioOf, report } from './measure.ts'
 
-const perRound = Number(process.argv[2] ?? 20)
-const rounds = Number(process.argv[3] ?? 3)
+const perRound = Number(process.argv[2] ?? 10)
+const rounds = Number(process.argv[3] ?? 5)
+const strategies = process.argv[4] === 'strategies'
 const folder = mkdtempSync(join(tmpdir(), 'tenantctl-bench-'))
 const [migrations, seeds] = ['migrations', 'seeds'].map(name => join(folder, name)) as [string, string]
 // Large enough that no checkpoint falls into a round of one side alone.
@@ -46,52 +49,52 @@ for (const n of [1, 2]) {
   writeFileSync(join(seeds, `0${n}_rows.js`), `exports.seed = knex => knex('things_${n}').insert(${rows})\n`)
 }
 
-function open(template: boolean): Tenancy {
+function open(): Tenancy {
   return createTenancy({
     registry: { url: registry },
     encryption: { keys: [key] },
     migrations: { directory: migrations },
     seeds: { directory: seeds },
-    template,
   })
 }
 
-/** Processor time in milliseconds of all sessions of the server that have ended (proc(5), cutime and cstime). */
-function serverTime(): number {
-  const fields = readFileSync(`/proc/${server.pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ')
-  return (Number(fields[13]) + Number(fields[14])) * 10
+/** What one of `count` costs; what was made is removed afterwards, so that all sides find the same server. */
+async function each(count: number, work: () => unknown): Promise<Cost> {
+  const cost = await costed(server.pid, work)
+  await dropAll()
+  return { milliseconds: cost.milliseconds / count, client: cost.client / count, server: cost.server / count }
 }
 
-interface Cost {
-  milliseconds: number
-  client: number
-  server: number
+interface Side {
+  what: string
+  /** Not timed. */
+  prepare?: () => Promise<void>
+  work: () => unknown
 }
 
-async function timed(count: number, work: () => unknown): Promise<Cost> {
-  const before = { ...process.cpuUsage(), server: serverTime() }
-  const startedAt = performance.now()
-  await work()
-  const milliseconds = (performance.now() - startedAt) / count
-  await sleep(100)
-  const { user, system } = process.cpuUsage()
-  return {
-    milliseconds,
-    client: (user - before.user + system - before.system) / 1000 / count,
-    server: (serverTime() - before.server) / count,
+/** Runs both sides in turn, and reports the medians and the ratio of the second to the first. */
+async function compare(base: Side, other: Side, count: number, target?: Figure['target']): Promise<void> {
+  const costs: Record<'base' | 'other', Cost[]> = { base: [], other: [] }
+  const run =
+    (side: 'base' | 'other', { prepare, work }: Side) =>
+    async () => {
+      await prepare?.()
+      const cost = await each(count, work)
+      costs[side].push(cost)
+      return cost.milliseconds
+    }
+  const times = await inTurn(rounds, { base: run('base', base), other: run('other', other) })
+  const figure = (side: 'base' | 'other', what: string): Figure => {
+    const [client, ofServer] = (['client', 'server'] as const).map(where =>
+      median(costs[side].map(cost => cost[where])),
+    )
+    const note = `processor: client ${client?.toFixed(1)} ms, server ${ofServer?.toFixed(1)} ms`
+    return { what, value: median(times[side]), unit: 'ms', note }
   }
-}
-
-function best(costs: readonly Cost[]): Cost {
-  return costs.reduce((a, b) => (a.milliseconds <= b.milliseconds ? a : b))
-}
-
-function report(what: string, cost: Cost, base?: Cost): void {
-  const ratio = base === undefined ? '' : `${(cost.milliseconds / base.milliseconds).toFixed(2)} x`
-  const cpu = `cpu: client ${cost.client.toFixed(1)} ms, server ${cost.server.toFixed(1)} ms`
-  console.log(`${what.padEnd(46)} ${cost.milliseconds.toFixed(1).padStart(8)} ms each ${ratio.padStart(8)}   ${cpu}`)
+  report(figure('base', base.what))
+  const faster = target !== undefined && 'atLeast' in target
+  const ratio = faster ? ratioOf(times.base, times.other) : ratioOf(times.other, times.base)
+  report({ ...figure('other', other.what), against: base.what, ratio, ...(target ? { target } : {}) })
 }
 
 async function connected<T>(database: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
@@ -156,59 +159,43 @@ function byKnex(count: number): void {
 }
 
 try {
-  const tenancy = open(true)
+  const tenancy = open()
   await tenancy.tenants.create({ name: 'first', slug: 'first' })
   const template = await connected('postgres', async admin => {
     const { rows } = await admin.query("SELECT datname FROM pg_database WHERE datname ~ '^tenantctl_template_'")
-    const { rows: sizes } = await admin.query('SELECT pg_database_size($1) / 1024 / 1024 AS mb', [rows[0].datname])
-    console.log(
-      `template of ${sizes[0].mb} MB, PostgreSQL ${server.major}, fsync on; ${perRound} tenants a round, best of ${rounds}`,
-    )
     return rows[0].datname as string
   })
-
   for (const concurrency of [1, 4]) {
-    const costs: Record<string, Cost[]> = { WAL_LOG: [], FILE_COPY: [] }
-    for (let round = 0; round < rounds; round += 1) {
-      for (const strategy of Object.keys(costs)) {
-        costs[strategy]?.push(
-          await timed(perRound, () => byHand(template, perRound, concurrency, `STRATEGY ${strategy}`)),
-        )
-        await dropAll()
-      }
-    }
-    const base = best(costs.WAL_LOG as Cost[])
-    report(`bare statements, WAL_LOG, ${concurrency} at once`, base)
-    report(`bare statements, FILE_COPY, ${concurrency} at once`, best(costs.FILE_COPY as Cost[]), base)
+    const what = `create a tenant, ${concurrency} at once`
+    await compare(
+      { what: `${what}: bare statements`, work: () => byHand(template, perRound, concurrency) },
+      { what: `${what}: tenantctl, from the template`, work: () => byTenantctl(tenancy, perRound, concurrency) },
+      perRound,
+      { atMost: 1.25 },
+    )
   }
-
-  for (const concurrency of [1, 4]) {
-    const hand: Cost[] = []
-    const ours: Cost[] = []
-    for (let round = 0; round < rounds; round += 1) {
-      hand.push(await timed(perRound, () => byHand(template, perRound, concurrency)))
-      await connected('postgres', admin => admin.query('CHECKPOINT'))
-      ours.push(await timed(perRound, () => byTenantctl(tenancy, perRound, concurrency)))
-      await dropAll()
-    }
-    report(`bare statements, ${concurrency} at once`, best(hand))
-    report(`tenantctl, from the template, ${concurrency} at once`, best(ours), best(hand))
+  const few = Math.max(3, Math.floor(perRound / 4))
+  await compare(
+    {
+      what: 'a schema of 20 migrations: knex migrate:latest and seed:run',
+      prepare: () =>
+        connected('postgres', async admin => {
+          for (let n = 1; n <= few; n += 1) await admin.query(`CREATE DATABASE knex_${n}`)
+        }),
+      work: () => byKnex(few),
+    },
+    { what: 'a schema of 20 migrations: tenantctl, from the template', work: () => byTenantctl(tenancy, few, 1) },
+    few,
+    { atLeast: 10 },
+  )
+  if (strategies) {
+    const by = (strategy: string, concurrency: number) => ({
+      what: `bare statements, ${concurrency} at once: ${strategy}`,
+      work: () => byHand(template, perRound, concurrency, `STRATEGY ${strategy}`),
+    })
+    for (const concurrency of [1, 4]) await compare(by('WAL_LOG', concurrency), by('FILE_COPY', concurrency), perRound)
   }
   await tenancy.close()
-
-  const plain = open(false)
-  const few = Math.max(3, Math.floor(perRound / 4))
-  report('tenantctl, without a template, one by one', await timed(few, () => byTenantctl(plain, few, 1)))
-  await plain.close()
-  await connected('postgres', async admin => {
-    for (let n = 1; n <= few; n += 1) await admin.query(`CREATE DATABASE knex_${n}`)
-  })
-  const knex = await timed(few, () => byKnex(few))
-  const again = open(true)
-  const copied = await timed(few, () => byTenantctl(again, few, 1))
-  report('knex migrate:latest and seed:run, no creation', knex)
-  report('tenantctl, from the template', copied, knex)
-  await again.close()
 } finally {
   await server.remove()
   rmSync(folder, { recursive: true, force: true })

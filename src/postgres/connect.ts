@@ -3,7 +3,7 @@ import type pg from 'pg'
 import { throwIfAborted } from '../errors.ts'
 import { hostAndPort, type ServerAddress } from './address.ts'
 import { GuardedClient } from './guarded-client.ts'
-import { query } from './query.ts'
+import { query, queryTogether } from './query.ts'
 import { sqlstate, sqlstateOf, toTenancyError } from './sqlstate.ts'
 import { tlsOptions } from './tls.ts'
 
@@ -32,13 +32,26 @@ export async function withClient<T>(
 ): Promise<T> {
   throwIfAborted(options.signal)
   const client = await connect(address, options)
-  const cancel = () => void cancelBackend(address, client)
-  options.signal?.addEventListener('abort', cancel, { once: true })
   try {
-    return await work(client)
+    return await cancellable(address, client, options.signal, () => work(client))
   } finally {
-    options.signal?.removeEventListener('abort', cancel)
     await close(client)
+  }
+}
+
+/** Runs `work`, on abort of which the statement that `client` runs is cancelled. */
+export async function cancellable<T>(
+  address: ServerAddress,
+  client: Client,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  const cancel = () => void cancelBackend(address, client)
+  signal?.addEventListener('abort', cancel, { once: true })
+  try {
+    return await work()
+  } finally {
+    signal?.removeEventListener('abort', cancel)
   }
 }
 
@@ -123,6 +136,13 @@ function mayGoWithoutTls(error: unknown): boolean {
   return toTenancyError(error, '').code === 'TLS_FAILED'
 }
 
+/** Whether a connection alone keeps the process from ending. */
+export function holdProcess(client: Client, hold: boolean): void {
+  const { stream } = (client as unknown as { connection: { stream: { ref(): void; unref(): void } } }).connection
+  if (hold) stream.ref()
+  else stream.unref()
+}
+
 export async function close(client: Client): Promise<void> {
   try {
     await client.end()
@@ -131,9 +151,13 @@ export async function close(client: Client): Promise<void> {
   }
 }
 
-/** BEGIN, work, COMMIT; ROLLBACK when `work` throws. */
-export async function withTransaction<T>(client: Client, work: () => Promise<T>): Promise<T> {
-  await query(client, 'beginning a transaction', 'BEGIN')
+/** BEGIN and the settings that go with it, work, COMMIT; ROLLBACK when `work` throws. */
+export async function withTransaction<T>(
+  client: Client,
+  work: () => Promise<T>,
+  settings: readonly string[] = [],
+): Promise<T> {
+  await queryTogether(client, 'beginning a transaction', ['BEGIN', ...settings])
   try {
     const result = await work()
     await query(client, 'committing', 'COMMIT')

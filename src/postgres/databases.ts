@@ -1,7 +1,7 @@
 import { TenancyError } from '../errors.ts'
 import { type Client, withTransaction } from './connect.ts'
 import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
-import { query } from './query.ts'
+import { query, queryTogether } from './query.ts'
 import { sqlstate, sqlstateOf } from './sqlstate.ts'
 
 export interface Database {
@@ -27,10 +27,15 @@ export interface Session {
 }
 
 export async function findDatabase(client: Client, name: string): Promise<Database | undefined> {
-  const [database] = await query<Database>(
+  return (await findDatabases(client, [name]))[0]
+}
+
+/** In the order of the names; undefined where there is none. */
+export async function findDatabases(client: Client, names: readonly string[]): Promise<(Database | undefined)[]> {
+  const databases = await query<Database & { name: string }>(
     client,
-    `looking up database "${name}"`,
-    `SELECT d.oid, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner,
+    `looking up database ${names.map(name => `"${name}"`).join(', ')}`,
+    `SELECT d.datname::text AS name, d.oid, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner,
             d.datallowconn AS "allowConnections", d.datconnlimit AS "connectionLimit", d.datconnlimit = -2 AS invalid,
             pg_catalog.shobj_description(d.oid, 'pg_database') AS marker,
             COALESCE((SELECT pg_catalog.jsonb_object_agg(grantee, granted) FROM (
@@ -38,10 +43,10 @@ export async function findDatabase(client: Client, name: string): Promise<Databa
                       pg_catalog.jsonb_agg(a.privilege_type ORDER BY a.privilege_type) AS granted
                  FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
                 WHERE a.grantee <> d.datdba GROUP BY 1) p), '{}') AS privileges
-       FROM pg_catalog.pg_database d WHERE d.datname = $1`,
-    [name],
+       FROM pg_catalog.pg_database d WHERE d.datname = ANY($1::text[])`,
+    [names],
   )
-  return database
+  return names.map(name => databases.find(each => each.name === name))
 }
 
 /** Names of the databases and roles that bear a marker, whatever they are called. */
@@ -70,34 +75,35 @@ export async function createClosedDatabase(client: Client, name: string, templat
   )
 }
 
+/** Who may do what with a database, and by which memberships. */
+export interface Admission {
+  /** Statements that make roles members of others, and set what logins act as. */
+  memberships: readonly string[]
+  grants: readonly DatabaseGrant[]
+}
+
 /**
  * Takes everything from PUBLIC, marks, renames and opens a closed database: in one transaction, so that a database
- * of the final name is always restricted and known to be ours. Only its owner may connect afterwards.
+ * of the final name is always restricted and known to be ours. Afterwards only its owner may connect, and those whom
+ * `admission` lets in.
  */
 export async function publishDatabase(
   client: Client,
   temporaryName: string,
   database: { name: string; marker: string; connectionLimit: number },
+  admission: Admission = { memberships: [], grants: [] },
 ): Promise<void> {
   const temporary = quoteIdentifier(temporaryName)
   const name = quoteIdentifier(database.name)
-  const doing = `restricting database "${database.name}"`
   await withTransaction(client, async () => {
-    await query(client, doing, `REVOKE ALL ON DATABASE ${temporary} FROM PUBLIC`)
-    await markDatabase(client, temporaryName, database.marker)
-    await query(client, `naming database "${database.name}"`, `ALTER DATABASE ${temporary} RENAME TO ${name}`)
-    await query(
-      client,
-      doing,
+    await queryTogether(client, `opening database "${database.name}"`, [
+      `REVOKE ALL ON DATABASE ${temporary} FROM PUBLIC`,
+      `COMMENT ON DATABASE ${temporary} IS ${quoteLiteral(database.marker)}`,
+      `ALTER DATABASE ${temporary} RENAME TO ${name}`,
       `ALTER DATABASE ${name} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT ${database.connectionLimit}`,
-    )
-    // REVOKE without the owner's rights is a mere WARNING: read back what it did.
-    const made = await findDatabase(client, database.name)
-    if (made && 'PUBLIC' in made.privileges) {
-      throw new TenancyError('ISOLATION_BROKEN', `${doing}: PUBLIC still has ${made.privileges.PUBLIC?.join(', ')}`, {
-        hint: `the database belongs to "${made.owner}", whose rights the admin role does not have`,
-      })
-    }
+      ...admissionTexts(database.name, admission),
+    ])
+    await refuseOthers(client, database.name, admission.grants)
   })
 }
 
@@ -112,23 +118,30 @@ export interface DatabaseGrant {
   privileges: readonly ('CONNECT' | 'TEMPORARY' | 'CREATE')[]
 }
 
-/** Grants all at once, then checks that nobody but these roles and the owner may do anything. */
-export async function grantDatabase(client: Client, name: string, grants: readonly DatabaseGrant[]): Promise<void> {
+/** Grants all at once, and checks that nobody but these roles and the owner may do anything. */
+export async function admitToDatabase(client: Client, name: string, admission: Admission): Promise<void> {
   await withTransaction(client, async () => {
-    for (const { role, privileges } of grants) {
-      await query(
-        client,
-        `granting database "${name}" to role "${role}"`,
-        `GRANT ${privileges.join(', ')} ON DATABASE ${quoteIdentifier(name)} TO ${quoteIdentifier(role)}`,
-      )
-    }
-    const granted = Object.keys((await findDatabase(client, name))?.privileges ?? {})
-    const others = granted.filter(grantee => !grants.some(({ role }) => role === grantee))
-    if (others.length > 0) {
-      throw new TenancyError('ISOLATION_BROKEN', `database "${name}" is open to ${others.join(', ')} as well`, {
-        hint: `REVOKE ALL ON DATABASE ${quoteIdentifier(name)} FROM ${others.join(', ')};`,
-      })
-    }
+    await queryTogether(client, `letting roles into database "${name}"`, admissionTexts(name, admission))
+    await refuseOthers(client, name, admission.grants)
+  })
+}
+
+function admissionTexts(name: string, { memberships, grants }: Admission): string[] {
+  const granted = grants.map(
+    ({ role, privileges }) =>
+      `GRANT ${privileges.join(', ')} ON DATABASE ${quoteIdentifier(name)} TO ${quoteIdentifier(role)}`,
+  )
+  return [...memberships, ...granted]
+}
+
+/** REVOKE without the owner's rights is a mere WARNING: reads back what has come of it. */
+async function refuseOthers(client: Client, name: string, grants: readonly DatabaseGrant[]): Promise<void> {
+  const database = await findDatabase(client, name)
+  const others = Object.keys(database?.privileges ?? {}).filter(each => !grants.some(({ role }) => role === each))
+  if (others.length === 0) return
+  const whom = others.map(each => (each === 'PUBLIC' ? each : quoteIdentifier(each))).join(', ')
+  throw new TenancyError('ISOLATION_BROKEN', `database "${name}" is open to ${others.join(', ')} as well`, {
+    hint: `as "${database?.owner}", its owner: REVOKE ALL ON DATABASE ${quoteIdentifier(name)} FROM ${whom};`,
   })
 }
 

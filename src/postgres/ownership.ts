@@ -1,7 +1,8 @@
 import { TenancyError } from '../errors.ts'
 import type { Client } from './connect.ts'
-import { quoteIdentifier } from './identifiers.ts'
-import { query } from './query.ts'
+import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
+import { query, queryTogether } from './query.ts'
+import { isMemberText } from './roles.ts'
 
 /** Two roles of a tenant or of a template; one and the same where it has a single role. */
 export interface OwnerAndApp {
@@ -24,18 +25,25 @@ export async function takeOver(
   options: { trial?: boolean } = {},
 ): Promise<void> {
   const doing = `handing the objects of "${from.owner}" to "${to.owner}"`
-  await query(client, doing, 'BEGIN')
+  const list = dependenciesText(from)
   try {
-    await query(client, doing, 'SET LOCAL search_path TO pg_catalog, pg_temp; SET LOCAL quote_all_identifiers TO off')
-    await query(client, doing, `REASSIGN OWNED BY ${quoteIdentifier(from.owner)} TO ${quoteIdentifier(to.owner)}`)
-    let left = await listDependencies(client, from)
+    let left = await queryTogether<Dependency>(client, doing, [
+      'BEGIN',
+      'SET LOCAL search_path TO pg_catalog, pg_temp',
+      'SET LOCAL quote_all_identifiers TO off',
+      `REASSIGN OWNED BY ${quoteIdentifier(from.owner)} TO ${quoteIdentifier(to.owner)}`,
+      list,
+    ])
     if (left.length > 0) {
       const statements = [...(await defaultPrivileges(client, from, to)), ...(await grants(client, from, to))]
-      if (statements.length > 0) await query(client, doing, statements.join(';\n'))
-      left = await listDependencies(client, from)
+      left = await queryTogether<Dependency>(client, doing, [...statements, list])
     }
     if (left.length > 0) {
-      throw new TenancyError('ISOLATION_BROKEN', `${doing}: ${left.slice(0, 5).join('; ')} cannot be handed over`)
+      const what = left
+        .slice(0, 5)
+        .map(each => each.description)
+        .join('; ')
+      throw new TenancyError('ISOLATION_BROKEN', `${doing}: ${what} cannot be handed over`)
     }
     await query(client, doing, options.trial ? 'ROLLBACK' : 'COMMIT')
   } catch (error) {
@@ -45,32 +53,44 @@ export async function takeOver(
 }
 
 /** What in the current database owes something to these roles. */
-async function listDependencies(client: Client, { owner, app }: OwnerAndApp): Promise<string[]> {
-  const rows = await query<{ description: string }>(
-    client,
-    'listing what depends on the template',
-    `SELECT CASE deptype WHEN 'o' THEN 'ownership' WHEN 'a' THEN 'a privilege' WHEN 'r' THEN 'a role' ELSE 'a reference' END
+function dependenciesText({ owner, app }: OwnerAndApp): string {
+  return `SELECT CASE deptype WHEN 'o' THEN 'ownership' WHEN 'a' THEN 'a privilege' WHEN 'r' THEN 'a role' ELSE 'a reference' END
             || ' of ' || pg_catalog.pg_describe_object(s.classid, s.objid, s.objsubid) AS description
        FROM pg_catalog.pg_shdepend s
       WHERE s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
         AND s.refclassid = 'pg_catalog.pg_authid'::regclass
-        AND s.refobjid IN (SELECT oid FROM pg_catalog.pg_roles WHERE rolname IN ($1, $2)) LIMIT 1000`,
-    [owner, app],
-  )
-  return rows.map(row => row.description)
+        AND s.refobjid IN (SELECT oid FROM pg_catalog.pg_roles WHERE rolname IN (${quoteLiteral(owner)}, ${quoteLiteral(app)}))
+      LIMIT 1000`
 }
 
-/** Whether anything in a database still belongs to one of these roles; asked from another database. */
-export async function isOwnedIn(client: Client, database: string, roles: OwnerAndApp): Promise<boolean> {
-  const rows = await query(
+interface Dependency {
+  description: string
+}
+
+/** How far a copy of a template has been taken over; asked from another database. */
+export interface Takeover {
+  /** Something in it still belongs to a role of the template. */
+  owned: boolean
+  /** The new owner is a member of the old one. */
+  member: boolean
+}
+
+export async function readTakeover(
+  client: Client,
+  database: string,
+  from: OwnerAndApp,
+  to: OwnerAndApp,
+): Promise<Takeover> {
+  const [takeover] = await query<Takeover>(
     client,
     `asking who owns what in database "${database}"`,
-    `SELECT FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_database d ON d.oid = s.dbid
-      WHERE d.datname = $1 AND s.refclassid = 'pg_catalog.pg_authid'::regclass
-        AND s.refobjid IN (SELECT oid FROM pg_catalog.pg_roles WHERE rolname IN ($2, $3)) LIMIT 1`,
-    [database, roles.owner, roles.app],
+    `SELECT EXISTS (SELECT FROM pg_catalog.pg_shdepend s JOIN pg_catalog.pg_database d ON d.oid = s.dbid
+              WHERE d.datname = $1 AND s.refclassid = 'pg_catalog.pg_authid'::regclass
+                AND s.refobjid IN (SELECT oid FROM pg_catalog.pg_roles WHERE rolname IN ($2, $3))) AS owned,
+            ${isMemberText('$2', '$4')} AS member`,
+    [database, from.owner, from.app, to.owner],
   )
-  return rows.length > 0
+  return takeover as Takeover
 }
 
 /*

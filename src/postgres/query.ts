@@ -10,3 +10,13 @@ export async function query<Row>(client: Client, doing: string, text: string, va
     throw toTenancyError(error, doing)
   }
 }
+
+/** Several statements with one way to the server, without parameters; the rows of the last one. */
+export async function queryTogether<Row>(client: Client, doing: string, texts: readonly string[]): Promise<Row[]> {
+  try {
+    const results = await client.query(texts.join(';\n'))
+    return ((Array.isArray(results) ? results.at(-1) : results) as { rows: Row[] }).rows
+  } catch (error) {
+    throw toTenancyError(error, doing)
+  }
+}

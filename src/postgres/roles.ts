@@ -1,7 +1,7 @@
 import type { Secret } from '../secrets/secret.ts'
 import { type Client, withTransaction } from './connect.ts'
 import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
-import { query } from './query.ts'
+import { query, queryTogether } from './query.ts'
 import type { AdminFacts } from './server.ts'
 
 export interface Role {
@@ -42,18 +42,15 @@ export async function createRole(
 ): Promise<void> {
   const name = quoteIdentifier(role.name)
   const login = role.verifier ? `LOGIN PASSWORD ${quoteLiteral(role.verifier.reveal())}` : 'NOLOGIN'
-  await withTransaction(client, async () => {
-    await keepOutOfLog(client, admin)
-    await query(
-      client,
-      `creating role "${role.name}"`,
-      `CREATE ROLE ${name} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
-         CONNECTION LIMIT ${role.connectionLimit} ${login}`,
-    )
-    await markRole(client, role.name, role.marker)
+  const statements = [
+    `CREATE ROLE ${name} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
+       CONNECTION LIMIT ${role.connectionLimit} ${login}`,
+    `COMMENT ON ROLE ${name} IS ${quoteLiteral(role.marker)}`,
     // From PostgreSQL 16 on, a role's maker is its member with ADMIN only (manual, 22.4).
-    if (!admin.superuser) await grantRole(client, admin, role.name, admin.user)
-  })
+    ...(admin.superuser ? [] : [grantRoleText(admin, role.name, admin.user)]),
+  ]
+  // COMMIT comes by itself: at the end of what is sent with it, the log would be loud again.
+  await withTransaction(client, () => queryTogether(client, `creating role "${role.name}"`, statements), silence(admin))
 }
 
 /** COMMENT ON ROLE. */
@@ -64,12 +61,12 @@ export async function markRole(client: Client, name: string, marker: string): Pr
 
 /** Makes `member` one who may act as `role` and has its rights. */
 export async function grantRole(client: Client, admin: AdminFacts, role: string, member: string): Promise<void> {
+  await query(client, `making "${member}" a member of role "${role}"`, grantRoleText(admin, role, member))
+}
+
+export function grantRoleText(admin: AdminFacts, role: string, member: string): string {
   const options = admin.version >= 160000 ? 'WITH INHERIT TRUE, SET TRUE' : ''
-  await query(
-    client,
-    `making "${member}" a member of role "${role}"`,
-    `GRANT ${quoteIdentifier(role)} TO ${quoteIdentifier(member)} ${options}`,
-  )
+  return `GRANT ${quoteIdentifier(role)} TO ${quoteIdentifier(member)} ${options}`
 }
 
 /** Before PostgreSQL 16 a role may end any membership in itself (manual, REVOKE): the admin makes itself a member again. */
@@ -78,23 +75,32 @@ export async function ensureMembership(client: Client, admin: AdminFacts, role: 
   await grantRole(client, admin, role, admin.user)
 }
 
-export async function revokeRole(client: Client, role: string, member: string): Promise<void> {
-  await query(
-    client,
-    `ending the membership of "${member}" in role "${role}"`,
-    `REVOKE ${quoteIdentifier(role)} FROM ${quoteIdentifier(member)}`,
-  )
+async function isMember(client: Client, role: string, member: string): Promise<boolean> {
+  const text = `SELECT ${isMemberText('$1', '$2')} AS member`
+  const [row] = await query<{ member: boolean }>(client, `asking for the members of role "${role}"`, text, [
+    role,
+    member,
+  ])
+  return row?.member === true
 }
 
-export async function isMember(client: Client, role: string, member: string): Promise<boolean> {
-  const [row] = await query<{ member: boolean }>(
+/** Returns whether it is a member all the same: revoking what somebody else has granted is a mere WARNING. */
+export async function revokeRole(client: Client, role: string, member: string): Promise<boolean> {
+  const [row] = await queryTogether<{ member: boolean }>(
     client,
-    `asking for the members of role "${role}"`,
-    `SELECT pg_catalog.pg_has_role(m.oid, r.oid, 'MEMBER') AS member
-       FROM pg_catalog.pg_roles r, pg_catalog.pg_roles m WHERE r.rolname = $1 AND m.rolname = $2`,
-    [role, member],
+    `ending the membership of "${member}" in role "${role}"`,
+    [
+      `REVOKE ${quoteIdentifier(role)} FROM ${quoteIdentifier(member)}`,
+      `SELECT ${isMemberText(quoteLiteral(role), quoteLiteral(member))} AS member`,
+    ],
   )
   return row?.member === true
+}
+
+/** Of two names as SQL has them, whether the second is a member of the first. */
+export function isMemberText(role: string, member: string): string {
+  return `COALESCE((SELECT pg_catalog.pg_has_role(m.oid, r.oid, 'MEMBER') FROM pg_catalog.pg_roles r, pg_catalog.pg_roles m
+            WHERE r.rolname = ${role} AND m.rolname = ${member}), false)`
 }
 
 /** Nobody can log in as it again, not even who knew its password. */
@@ -104,11 +110,11 @@ export async function retireRole(client: Client, name: string): Promise<void> {
 
 /** In that database, the login acts as `role` from its first statement on. */
 export async function actAs(client: Client, login: string, database: string, role: string): Promise<void> {
-  await query(
-    client,
-    `making "${login}" act as "${role}"`,
-    `ALTER ROLE ${quoteIdentifier(login)} IN DATABASE ${quoteIdentifier(database)} SET role = ${quoteLiteral(role)}`,
-  )
+  await query(client, `making "${login}" act as "${role}"`, actAsText(login, database, role))
+}
+
+export function actAsText(login: string, database: string, role: string): string {
+  return `ALTER ROLE ${quoteIdentifier(login)} IN DATABASE ${quoteIdentifier(database)} SET role = ${quoteLiteral(role)}`
 }
 
 export async function setRolePassword(
@@ -117,14 +123,12 @@ export async function setRolePassword(
   name: string,
   verifier: Secret,
 ): Promise<void> {
-  await withTransaction(client, async () => {
-    await keepOutOfLog(client, admin)
-    await query(
-      client,
-      `setting the password of role "${name}"`,
-      `ALTER ROLE ${quoteIdentifier(name)} PASSWORD ${quoteLiteral(verifier.reveal())}`,
-    )
-  })
+  const statement = `ALTER ROLE ${quoteIdentifier(name)} PASSWORD ${quoteLiteral(verifier.reveal())}`
+  await withTransaction(
+    client,
+    () => query(client, `setting the password of role "${name}"`, statement),
+    silence(admin),
+  )
 }
 
 /** Lets a role log in that could not, with its first password. Within the caller's transaction. */
@@ -133,7 +137,8 @@ export async function openRole(
   admin: AdminFacts,
   { name, verifier, connectionLimit }: { name: string; verifier: Secret; connectionLimit: number },
 ): Promise<void> {
-  await keepOutOfLog(client, admin)
+  const silent = silence(admin)
+  if (silent.length > 0) await queryTogether(client, 'silencing the log', silent)
   await query(
     client,
     `letting role "${name}" log in`,
@@ -163,12 +168,11 @@ export async function dropRole(client: Client, name: string): Promise<void> {
 }
 
 /** A verifier allows guessing offline: where the admin may, it stays out of the log and the statistics as well. */
-async function keepOutOfLog(client: Client, admin: AdminFacts): Promise<void> {
-  if (!admin.superuser) return
-  await query(
-    client,
-    'silencing the log',
-    `SELECT pg_catalog.set_config('log_statement', 'none', true), pg_catalog.set_config('log_min_duration_statement', '-1', true),
-            pg_catalog.set_config('log_min_error_statement', 'panic', true)`,
-  )
+function silence(admin: AdminFacts): string[] {
+  if (!admin.superuser) return []
+  return [
+    'SET LOCAL log_statement TO none',
+    'SET LOCAL log_min_duration_statement TO -1',
+    'SET LOCAL log_min_error_statement TO panic',
+  ]
 }

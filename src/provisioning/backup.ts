@@ -65,7 +65,7 @@ async function backUp(context: StepContext, target: BackupTarget): Promise<strin
     const path = await dumpClosed(context, target)
     // Written down before the status changes: a drop that has begun, and whose backup does not count as done, is not
     // finished by anybody.
-    await parts.journal.stepFinished(context.operationId, context.position, 'done')
+    await parts.journal.record(context.operationId, [{ position: context.position, name: 'backup', status: 'done' }])
     // From here on there is no way back, and that it was active before is kept in mind.
     await parts.registry.beginDrop(tenant.id, status)
     return path

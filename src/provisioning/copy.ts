@@ -1,12 +1,13 @@
 import { asTenancyError, TenancyError } from '../errors.ts'
 import { notify } from '../events.ts'
 import type { Client } from '../postgres/connect.ts'
-import { createClosedDatabase } from '../postgres/databases.ts'
-import { isOwnedIn, takeOver } from '../postgres/ownership.ts'
-import { grantRole, isMember, revokeRole } from '../postgres/roles.ts'
+import { createClosedDatabase, publishDatabase } from '../postgres/databases.ts'
+import { readTakeover, takeOver } from '../postgres/ownership.ts'
+import { grantRole, grantRoleText, revokeRole } from '../postgres/roles.ts'
+import type { AdminFacts } from '../postgres/server.ts'
 import { rolesOf } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
-import type { Place } from './handover.ts'
+import { admissionOf, type Place } from './handover.ts'
 import type { StepContext } from './step.ts'
 import { ensureTemplate, planTemplate } from './template.ts'
 
@@ -19,24 +20,54 @@ export interface Origin {
 }
 
 /**
- * Makes the closed database under its temporary name: a copy of the template where there is one to be had, an empty
- * one otherwise. Which of the two is written down first. A later run that finds the database knows by that what is in
- * it; one that finds none decides, and writes, anew.
+ * What a new database is to be copied from, null for nothing; to be written down before it is made. A later run that
+ * finds the database knows by that what is in it; one that finds none decides, and writes, anew.
  */
-export async function createFromTemplate(context: StepContext, temporary: string): Promise<void> {
-  const origin = context.useTemplate ? await ensureTemplate(context) : undefined
+export async function chooseOrigin(context: StepContext): Promise<{ origin: Origin | null } | undefined> {
+  const before = await originOf(context)
+  const origin = (context.useTemplate && (await ensureTemplate(context))) || null
+  context.origin = origin
+  // A note that says "none" is wanted only where an earlier run may have noted one.
+  return origin || before ? { origin } : undefined
+}
+
+/** Makes the closed database under its temporary name: a copy of the template that was chosen, or an empty one. */
+export async function createFromOrigin(context: StepContext, temporary: string): Promise<void> {
+  const { parts, admin, operationId, position } = context
+  const origin = await originOf(context)
   if (origin) {
-    await recordOrigin(context, origin)
     try {
-      return await createClosedDatabase(context.admin, temporary, origin.template)
+      return await createClosedDatabase(admin, temporary, origin.template)
     } catch (error) {
       if (context.signal?.aborted) throw error
       // It may be gone, or somebody be in it; then as without one. A failure of CREATE DATABASE leaves no database.
       plainInstead(context, asTenancyError(error).message)
     }
+    await parts.journal.noteOnStep(operationId, position, { origin: null })
+    context.origin = null
   }
-  await recordOrigin(context, null)
-  await createClosedDatabase(context.admin, temporary)
+  await createClosedDatabase(admin, temporary)
+}
+
+/**
+ * Gives a closed copy its name, and lets its own roles in at once: no admin has anything to do in it. They are members
+ * of the template's role until they have taken it over.
+ */
+export async function publishCopy(
+  admin: Client,
+  facts: AdminFacts,
+  temporary: string,
+  copy: { place: Place; marker: string; origin: Origin },
+): Promise<void> {
+  const { place, marker, origin } = copy
+  const { owner } = rolesOf({ username: origin.template, roles: place.roles })
+  const { memberships, grants } = admissionOf(facts, place)
+  await publishDatabase(
+    admin,
+    temporary,
+    { name: place.database, marker, connectionLimit: -1 },
+    { memberships: [...memberships, grantRoleText(facts, owner, rolesOf(place).owner)], grants },
+  )
 }
 
 export function plainInstead(
@@ -45,13 +76,6 @@ export function plainInstead(
 ): void {
   const message = `made without a template: ${reason}`
   notify(context.onEvent, { event: 'notice', tenant: context.tenant.slug, message, verbose: true })
-}
-
-async function recordOrigin(context: StepContext, origin: Origin | null): Promise<void> {
-  // A note that says "none" is wanted only where an earlier run may have noted one.
-  const before = await originOf(context)
-  if (origin || before) await context.parts.journal.noteOnStep(context.operationId, context.position, { origin })
-  context.origin = origin
 }
 
 /** What the tenant's database was copied from, by the journal. */
@@ -66,8 +90,8 @@ export async function originOf(context: StepContext): Promise<Origin | null> {
 /** Nothing in the copy belongs to the template's roles any more, and they have no member. */
 export async function isTakenOver({ admin, tenant }: StepContext, { template }: Origin): Promise<boolean> {
   const from = rolesOf({ username: template, roles: tenant.roles })
-  if (await isOwnedIn(admin, tenant.database, from)) return false
-  return !(await isMember(admin, from.owner, rolesOf(tenant).owner))
+  const { owned, member } = await readTakeover(admin, tenant.database, from, rolesOf(tenant))
+  return !owned && !member
 }
 
 /**
@@ -81,13 +105,12 @@ export async function takeOverCopy(
 ): Promise<void> {
   const from = rolesOf({ username: template, roles: tenant.roles })
   const to = rolesOf(tenant)
-  if (await isOwnedIn(admin, tenant.database, from)) {
-    await grantRole(admin, adminFacts, from.owner, to.owner)
+  const { owned, member } = await readTakeover(admin, tenant.database, from, to)
+  if (owned) {
+    if (!member) await grantRole(admin, adminFacts, from.owner, to.owner)
     await insideAsTenant(client => takeOver(client, from, to))
   }
-  await revokeRole(admin, from.owner, to.owner)
-  // Revoking what somebody else has granted is a mere WARNING.
-  if (await isMember(admin, from.owner, to.owner)) {
+  if (await revokeRole(admin, from.owner, to.owner)) {
     throw new TenancyError('ISOLATION_BROKEN', `role "${to.owner}" is still a member of "${from.owner}"`, {
       hint: 'end that membership as the role that granted it, or as a superuser; then run the same command again',
     })

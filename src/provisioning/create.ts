@@ -11,22 +11,18 @@ import {
   roleName,
   slugify,
 } from '../naming.ts'
-import { withAdmin } from '../postgres/connect.ts'
-import { findDatabase } from '../postgres/databases.ts'
-import { findRole } from '../postgres/roles.ts'
-import { mayOwnSchemaPublic } from '../postgres/schema.ts'
 import { adminFacts } from '../postgres/server.ts'
-import { roleNames } from '../registry/roles.ts'
+import type { NewTenant } from '../registry/reservation.ts'
 import { defaultServer } from '../registry/servers.ts'
 import type { Labels, Tenant } from '../registry/tenant.ts'
-import type { NewTenant } from '../registry/tenant-registry.ts'
 import { generatePassword } from '../secrets/password.ts'
-import { askHook } from './hooks.ts'
+import { reach } from './lock.ts'
+import { inTheWay, makeNew, recordFailure, refuseTaken, refuseToBegin } from './make-new.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
-import { applySteps } from './step.ts'
-import { databaseExists, roleExists } from './steps.ts'
-import { stepsOfCreate } from './take-ready.ts'
+import { applySteps, type StepContext } from './step.ts'
+import { provisioningSteps } from './steps.ts'
+import { stepsOfCreate, wantsReady } from './take-ready.ts'
 
 /** A tenant to be. */
 export interface CreateInput {
@@ -70,18 +66,47 @@ export async function createTenant(
   options: RunOptions,
 ): Promise<CreatedTenant> {
   const wanted = await describeTenant(parts, input)
-  const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
+  let tenant = await parts.registry.find(wanted.slug)
+  if (!tenant) {
+    try {
+      return await makeTenant(parts, wanted, input.seed ?? true, options)
+    } catch (error) {
+      tenant = await inTheWay(parts, wanted, error)
+    }
+  }
   if (wanted.protected && !tenant.protected && isHalfMade(tenant)) await parts.registry.setProtected(tenant.id, true)
   if (tenant.status === 'active') return existing(tenant, input)
-  // One that was reserved just now has no earlier create to ask.
-  const fresh = tenant.id === wanted.id
-  const seed = fresh ? (input.seed ?? true) : await wantsSeeds(parts, tenant, input)
-  return finishTenant(parts, tenant, { seed }, { ...options, fresh }).catch(async error => {
+  const seed = await wantsSeeds(parts, tenant, input)
+  return finishTenant(parts, tenant, { seed }, options).catch(async error => {
     // Another run finished it while this one waited.
     if (isTenancyError(error) && error.code === 'TENANT_EXISTS')
       return existing(await parts.registry.get(tenant.id), input)
     throw error
   })
+}
+
+async function makeTenant(
+  parts: ProvisioningParts,
+  wanted: NewTenant,
+  seed: boolean,
+  options: RunOptions,
+): Promise<CreatedTenant> {
+  // What comes first is known only where no ready tenant may be taken.
+  const steps = wantsReady(parts.config) ? [] : provisioningSteps
+  const made = await makeNew(parts, 'create', wanted, { ...options, parameters: { seed }, steps }, context =>
+    runProvisioning(context, { seed, fresh: true }),
+  )
+  return { ...made, created: true }
+}
+
+/** Returns the tenant as it is then. `fresh`: this run has reserved it. */
+async function runProvisioning(
+  context: StepContext,
+  { seed, fresh }: { seed: boolean; fresh: boolean },
+): Promise<Tenant> {
+  const own = { ...context, seed, useTemplate: context.parts.config.template }
+  await applySteps(await stepsOfCreate(own, { fresh }), own)
+  return own.tenant
 }
 
 /**
@@ -94,9 +119,18 @@ export async function reserveTenant(
   options: RunOptions,
 ): Promise<Tenant> {
   const wanted = await describeTenant(parts, input)
-  const tenant = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
-  if (tenant.id !== wanted.id) throw alreadyExists(tenant)
-  return tenant
+  const taken = await parts.registry.find(wanted.slug)
+  if (taken) throw alreadyExists(taken)
+  try {
+    await refuseToBegin(parts, wanted)
+    const { address, doing } = reach(parts, wanted)
+    await parts.admins.use(address, { signal: options.signal, doing }, async admin =>
+      refuseTaken(admin, await adminFacts(admin), wanted),
+    )
+    return await parts.registry.reserve(wanted)
+  } catch (error) {
+    throw alreadyExists(await inTheWay(parts, wanted, error))
+  }
 }
 
 /** Whoever finishes a tenant that was begun without seeds, and says nothing about them, means it so too. */
@@ -105,24 +139,24 @@ async function wantsSeeds(parts: ProvisioningParts, tenant: Tenant, input: Creat
   return (await parts.journal.parametersOf<{ seed: boolean }>(tenant.id, 'create')).seed ?? true
 }
 
-/** Runs the steps of a tenant whose row is there; `fresh`: it was reserved by this very run. */
+/** Runs the steps of a tenant whose row is there. */
 export async function finishTenant(
   parts: ProvisioningParts,
   tenant: Tenant,
   input: { seed: boolean },
-  { fresh = false, ...options }: RunOptions & { fresh?: boolean },
+  options: RunOptions,
 ): Promise<CreatedTenant> {
   refuseUnlessHalfMade(tenant)
   await refuseRestoring(parts, tenant)
-  const made = await runOperation(parts, 'create', tenant, { ...options, parameters: input }, async found => {
+  let made = tenant
+  await runOperation(parts, 'create', tenant, { ...options, parameters: input }, async context => {
     // Under the lock: meanwhile another run may have finished it, or dropped it.
-    refuseUnlessHalfMade(found.tenant)
-    const context = { ...found, seed: input.seed, useTemplate: parts.config.template }
-    await applySteps(await stepsOfCreate(context, { fresh }), context)
+    refuseUnlessHalfMade(context.tenant)
+    made = await runProvisioning(context, { seed: input.seed, fresh: false })
   }).catch(async error => {
     throw await recordFailure(parts, tenant, error)
   })
-  return { ...(await parts.registry.get(made.id)), created: true }
+  return { ...made, created: true }
 }
 
 export async function describeTenant(parts: ProvisioningParts, input: CreateInput): Promise<NewTenant> {
@@ -149,52 +183,6 @@ export async function nameTenant(
   const database =
     input.database === undefined ? databaseName({ slug, id, name }, naming) : checkDatabaseName(input.database)
   return { id, name, slug, database, labels: checkLabels(input.labels ?? {}) }
-}
-
-/** Another run may have reserved the same slug a moment ago: then its row, database or role is what is in the way. */
-export async function reserveOrFind(parts: ProvisioningParts, wanted: NewTenant, options: RunOptions): Promise<Tenant> {
-  try {
-    return await reserve(parts, wanted, options)
-  } catch (error) {
-    const inTheWay = isTenancyError(error) && ['TENANT_EXISTS', 'DATABASE_EXISTS', 'ROLE_EXISTS'].includes(error.code)
-    const other = inTheWay && (await parts.registry.find(wanted.slug))
-    if (other) return other
-    throw error
-  }
-}
-
-/** Looks for what is in the way first, so that a plain clash of names leaves nothing half-made behind. */
-async function reserve(parts: ProvisioningParts, wanted: NewTenant, options: RunOptions): Promise<Tenant> {
-  // A file that cannot be read must not leave a half-made tenant either.
-  const [migrations] = await Promise.all([parts.migrations(), parts.seeds()])
-  await parts.checksums.check(migrations)
-  const { slug, name, server, labels } = wanted
-  await askHook('beforeCreate', slug, () => parts.config.hooks.beforeCreate?.({ slug, name, server, labels }))
-  const address = parts.servers.admin(wanted.server)
-  const doing = `connecting to server "${wanted.server}" as ${address.user}`
-  await withAdmin(address, { signal: options.signal, doing }, async admin => {
-    const facts = await adminFacts(admin)
-    if (!facts.createdb || !facts.createrole) {
-      throw new TenancyError('PRIVILEGES_INSUFFICIENT', `role "${facts.user}" may not create databases and roles`, {
-        hint: `ALTER ROLE "${facts.user}" CREATEDB CREATEROLE;`,
-      })
-    }
-    const roles = wanted.migratorPassword ? 'separate' : 'single'
-    if (roles === 'separate' && !mayOwnSchemaPublic(facts)) {
-      throw new TenancyError(
-        'PRIVILEGES_INSUFFICIENT',
-        "roles: 'separate' needs PostgreSQL 15, or a superuser: before, everybody may create tables in schema public",
-      )
-    }
-    const database = await findDatabase(admin, wanted.database)
-    if (database) throw databaseExists(wanted.database, database.owner)
-    for (const name of roleNames({ username: wanted.username, roles })) {
-      if (await findRole(admin, name)) throw roleExists(name)
-    }
-  }).catch(error => {
-    throw isTenancyError(error) ? error.with({ tenant: wanted.slug }) : error
-  })
-  return parts.registry.reserve(wanted)
 }
 
 function existing(tenant: Tenant, input: CreateInput): CreatedTenant {
@@ -233,23 +221,5 @@ function alreadyExists({ slug, name }: Tenant): TenancyError {
   return new TenancyError('TENANT_EXISTS', `there is a tenant "${slug}" already${name === slug ? '' : `: ${name}`}`, {
     tenant: slug,
     hint: 'choose another --slug, or say --if-not-exists if that is the one you mean',
-  })
-}
-
-/** The status tells those who look; the registry may be what failed, and then the journal tells. */
-export async function recordFailure(
-  parts: ProvisioningParts,
-  tenant: Tenant,
-  error: unknown,
-  next = `\`tenantctl create ${tenant.slug}\` goes on from there, \`tenantctl drop ${tenant.slug}\` removes what there is`,
-): Promise<unknown> {
-  if (!isTenancyError(error) || error.step === undefined) return error
-  await parts.registry.markFailed(tenant.id).catch(() => undefined)
-  const { code, message, ...facts } = error
-  return new TenancyError(code, message, {
-    ...facts,
-    detail: error.detail,
-    hint: error.hint === undefined ? next : `${error.hint}\n${next}`,
-    cause: error.cause,
   })
 }

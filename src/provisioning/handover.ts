@@ -1,6 +1,6 @@
 import type { Client } from '../postgres/connect.ts'
-import { grantDatabase } from '../postgres/databases.ts'
-import { actAs, grantRole } from '../postgres/roles.ts'
+import { type Admission, admitToDatabase } from '../postgres/databases.ts'
+import { actAsText, grantRoleText } from '../postgres/roles.ts'
 import { ownSchemaPublic, separateRoles } from '../postgres/schema.ts'
 import type { AdminFacts } from '../postgres/server.ts'
 import { historySchema, rolesOf } from '../registry/roles.ts'
@@ -16,18 +16,22 @@ export async function handOverSchema(client: Client, facts: AdminFacts, tenant: 
   if (tenant.roles === 'separate') await separateRoles(client, { owner, app, historySchema: historySchema(tenant) })
 }
 
-/** From outside: who may do what with the database as a whole. CONNECT comes last, it lets people in. */
-export async function admit(admin: Client, facts: AdminFacts, tenant: Place): Promise<void> {
-  const { owner, migrator, app } = rolesOf(tenant)
-  if (tenant.roles === 'single') {
-    await grantDatabase(admin, tenant.database, [{ role: app, privileges: ['CONNECT', 'TEMPORARY', 'CREATE'] }])
-    return
+/** From outside: who may do what with the database as a whole. */
+export async function admit(admin: Client, facts: AdminFacts, place: Place): Promise<void> {
+  await admitToDatabase(admin, place.database, admissionOf(facts, place))
+}
+
+export function admissionOf(facts: AdminFacts, place: Place): Admission {
+  const { owner, migrator, app } = rolesOf(place)
+  if (place.roles === 'single') {
+    return { memberships: [], grants: [{ role: app, privileges: ['CONNECT', 'TEMPORARY', 'CREATE'] }] }
   }
-  await grantRole(admin, facts, owner, migrator)
-  await actAs(admin, migrator, tenant.database, owner)
-  await grantDatabase(admin, tenant.database, [
-    { role: owner, privileges: ['TEMPORARY', 'CREATE'] },
-    { role: migrator, privileges: ['CONNECT'] },
-    { role: app, privileges: ['CONNECT'] },
-  ])
+  return {
+    memberships: [grantRoleText(facts, owner, migrator), actAsText(migrator, place.database, owner)],
+    grants: [
+      { role: owner, privileges: ['TEMPORARY', 'CREATE'] },
+      { role: migrator, privileges: ['CONNECT'] },
+      { role: app, privileges: ['CONNECT'] },
+    ],
+  }
 }

@@ -1,6 +1,7 @@
 import { TenancyError } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
-import { type Client, withAdmin } from '../postgres/connect.ts'
+import type { ServerAddress } from '../postgres/address.ts'
+import type { Client } from '../postgres/connect.ts'
 import { findLockHolder, type LockHolder, lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import type { RunningOperation } from '../registry/operation-journal.ts'
 import type { Tenant } from '../registry/tenant.ts'
@@ -27,9 +28,8 @@ export async function withTenantLock<T>(
   options: LockOptions,
   work: (admin: Client) => Promise<T>,
 ): Promise<T> {
-  const address = parts.servers.admin(tenant.server)
-  const doing = `connecting to server "${tenant.server}" as ${address.user}`
-  return withAdmin(address, { signal: options.signal, doing }, admin => {
+  const { address, doing } = reach(parts, tenant)
+  return parts.admins.use(address, { signal: options.signal, doing }, admin => {
     const key = tenantLockKey(parts, tenant.id)
     const holder = async () =>
       describeHolder(await parts.journal.running(tenant.id), await findLockHolder(admin, key).catch(() => undefined))
@@ -46,6 +46,15 @@ export async function withTenantLock<T>(
     }
     return withAdvisoryLock(admin, key, wait, () => work(admin))
   })
+}
+
+/** The admin's way to a tenant's server, and what to call it in an error. */
+export function reach(
+  parts: Pick<ProvisioningParts, 'servers'>,
+  { server }: Pick<Tenant, 'server'>,
+): { address: ServerAddress; doing: string } {
+  const address = parts.servers.admin(server)
+  return { address, doing: `connecting to server "${server}" as ${address.user}` }
 }
 
 /** Of the lock that whoever changes a tenant holds, in the maintenance database of its server. */

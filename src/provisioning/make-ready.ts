@@ -1,14 +1,13 @@
 import { v4 as uuid } from 'uuid'
 import { type Client, withClient, withTransaction } from '../postgres/connect.ts'
-import { createClosedDatabase, publishDatabase, setAllowConnections } from '../postgres/databases.ts'
+import { createClosedDatabase, setAllowConnections } from '../postgres/databases.ts'
 import { createRole, retireRole } from '../postgres/roles.ts'
 import { scramVerifier } from '../postgres/scram.ts'
 import { adminFacts } from '../postgres/server.ts'
 import { roleNames, rolesOf } from '../registry/roles.ts'
 import { generatePassword } from '../secrets/password.ts'
-import { type Origin, takeOverCopy } from './copy.ts'
+import { type Origin, publishCopy, takeOverCopy } from './copy.ts'
 import type { RunOptions } from './create.ts'
-import { admit } from './handover.ts'
 import { withTenantLock } from './lock.ts'
 import { markerOf } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
@@ -58,8 +57,7 @@ async function copyTemplate(
   }
   const temporary = temporaryName(ready.id)
   await createClosedDatabase(admin, temporary, ready.template)
-  await publishDatabase(admin, temporary, { name: place.database, marker, connectionLimit: -1 })
-  await admit(admin, facts, place)
+  await publishCopy(admin, facts, temporary, { place, marker, origin: ready })
   const address = parts.servers.tenant({ ...place, server: ready.server }, { username: migrator, password })
   const settings = { lock_timeout: parts.config.migrations.lockTimeoutMs }
   await takeOverCopy({ admin, adminFacts: facts, tenant: place }, ready, work =>

@@ -1,12 +1,22 @@
+import { v4 as uuid } from 'uuid'
 import { asTenancyError, TenancyError } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
-import { adminFacts } from '../postgres/server.ts'
+import type { Client } from '../postgres/connect.ts'
+import { scramVerifier } from '../postgres/scram.ts'
+import { type AdminFacts, adminFacts } from '../postgres/server.ts'
 import type { OperationKind } from '../registry/operation.ts'
+import type { StepRecord } from '../registry/operation-journal.ts'
+import type { NewTenant } from '../registry/reservation.ts'
+import { rolesOf } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import type { TenantLogin } from '../registry/tenant-registry.ts'
+import type { Secret } from '../secrets/secret.ts'
+import type { KnownLogin } from './as-tenant.ts'
 import { withTenantLock } from './lock.ts'
 import { markerOf } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
-import type { StepContext, TenantOnServer } from './step.ts'
+import type { ProvisioningStep, StepContext, TenantOnServer } from './step.ts'
+import { StepLog } from './step-log.ts'
 
 export interface OperationOptions {
   signal?: AbortSignal | undefined
@@ -33,7 +43,6 @@ export async function runOperation(
   options: OperationOptions,
   work: (context: StepContext) => Promise<void>,
 ): Promise<Tenant & { changed: boolean }> {
-  const { signal, onEvent } = options
   return withTenantLock(parts, tenant, options, async admin => {
     const current = await (options.find ?? (id => parts.registry.find(id)))(tenant.id)
     if (!current) {
@@ -47,28 +56,83 @@ export async function runOperation(
     const settled = options.isDone && (await options.isDone(found)) && !(await parts.journal.running(current.id))
     if (settled) return { ...current, changed: false }
     const operationId = await parts.journal.begin(kind, current, options.parameters, options.run)
-    const startedAt = performance.now()
-    notify(onEvent, { event: 'operation_started', tenant: current.slug, operation: kind, operationId })
-    try {
-      await work({
-        ...found,
-        operationId,
-        position: 0,
-        seed: false,
-        useTemplate: false,
-        origin: undefined,
-        force: options.force ?? false,
-        signal,
-        onEvent,
-      })
-    } catch (error) {
-      await parts.journal.fail(operationId, error).catch(() => undefined)
-      const report = asTenancyError(error).toJSON()
-      notify(onEvent, { event: 'operation_failed', tenant: current.slug, operation: kind, operationId, error: report })
-      throw error
-    }
-    const durationMs = Math.round(performance.now() - startedAt)
-    notify(onEvent, { event: 'operation_finished', tenant: current.slug, operation: kind, operationId, durationMs })
+    await conduct(kind, found, new StepLog(parts.journal, operationId), options, work)
     return { ...current, changed: true }
   })
+}
+
+/**
+ * Reserves a tenant and runs the operation that makes it. Its row, the operation with its parameters, and what the
+ * first of `steps` has thereby done and the second is about to do, are one commit: whoever finds one of them finds all.
+ * `refuse` looks for what is in the way before that. The tenant is locked before anybody else can know its id.
+ */
+export async function runFirstOperation(
+  parts: ProvisioningParts,
+  kind: OperationKind,
+  wanted: NewTenant,
+  options: OperationOptions & {
+    steps: readonly ProvisioningStep[]
+    refuse: (admin: Client, facts: AdminFacts) => Promise<void>
+  },
+  work: (context: StepContext) => Promise<void>,
+): Promise<void> {
+  const logins = loginsOf(wanted)
+  await withTenantLock(parts, wanted, options, async admin => {
+    const facts = await adminFacts(admin)
+    await options.refuse(admin, facts)
+    const id = uuid()
+    const steps = options.steps
+      .slice(0, 2)
+      .map(({ name }, position): StepRecord => ({ position, name, status: position === 0 ? 'done' : 'started' }))
+    const operation = { id, kind, parameters: options.parameters ?? {}, run: options.run, steps }
+    const tenant = await parts.registry.reserve(wanted, operation)
+    const found = { parts, tenant, admin, adminFacts: facts, marker: markerOf(parts.registryId, tenant.id) }
+    await conduct(kind, found, new StepLog(parts.journal, id, steps), options, work, { logins })
+  })
+}
+
+/** What the server stores of the passwords is worked out while the way to the server is made. */
+function loginsOf({ username, password, migratorPassword }: NewTenant): Map<TenantLogin, KnownLogin> {
+  const roles = rolesOf({ username, roles: migratorPassword ? 'separate' : 'single' })
+  const known = (name: string, secret: Secret): KnownLogin => {
+    const verifier = scramVerifier(secret)
+    // Whoever needs it is told.
+    verifier.catch(() => undefined)
+    return { username: name, password: secret, verifier }
+  }
+  const app = known(roles.app, password)
+  return new Map([
+    ['app', app],
+    ['migrator', migratorPassword ? known(roles.migrator, migratorPassword) : app],
+  ])
+}
+
+/** From an operation's beginning in the journal to its end. */
+async function conduct(
+  kind: OperationKind,
+  found: TenantOnServer,
+  log: StepLog,
+  { signal, onEvent, force = false }: OperationOptions,
+  work: (context: StepContext) => Promise<void>,
+  first?: { logins: StepContext['logins'] },
+): Promise<void> {
+  const { operationId } = log
+  const about = { tenant: found.tenant.slug, operation: kind, operationId }
+  const startedAt = performance.now()
+  notify(onEvent, { event: 'operation_started', ...about })
+  try {
+    await work({
+      ...found,
+      ...{ operationId, log, logins: first?.logins ?? new Map(), force, signal, onEvent },
+      ...{ position: 0, seed: false, useTemplate: false, applied: undefined },
+      // Nothing can have been copied for one that was reserved just now.
+      origin: first ? null : undefined,
+    })
+  } catch (error) {
+    await found.parts.journal.fail(operationId, error).catch(() => undefined)
+    notify(onEvent, { event: 'operation_failed', ...about, error: asTenancyError(error).toJSON() })
+    throw error
+  }
+  const durationMs = Math.round(performance.now() - startedAt)
+  notify(onEvent, { event: 'operation_finished', ...about, durationMs })
 }

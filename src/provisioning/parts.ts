@@ -1,5 +1,6 @@
 import type { ResolvedConfig } from '../config/config.ts'
 import type { Migration, Seed } from '../migrations/source.ts'
+import type { AdminSessions } from '../postgres/admin-sessions.ts'
 import type { BuiltTemplates } from '../registry/built-templates.ts'
 import type { FileChecksums } from '../registry/file-checksums.ts'
 import type { RegistryInventory } from '../registry/inventory.ts'
@@ -26,6 +27,7 @@ export interface ProvisioningParts {
   unfinished: UnfinishedOperations
   inventory: RegistryInventory
   servers: Servers
+  admins: AdminSessions
   config: ResolvedConfig
   migrations(): Promise<Migration[]>
   seeds(): Promise<Seed[]>

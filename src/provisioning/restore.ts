@@ -16,10 +16,11 @@ import { defaultServer } from '../registry/servers.ts'
 import type { Labels, Tenant } from '../registry/tenant.ts'
 import { endTenantSessions } from './access.ts'
 import { insideAsTenant } from './as-tenant.ts'
-import { describeTenant, type RunOptions, recordFailure, reserveOrFind } from './create.ts'
+import { describeTenant, type RunOptions } from './create.ts'
+import { inTheWay, makeNew, recordFailure } from './make-new.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
-import { applySteps, type ProvisioningStep } from './step.ts'
+import { applySteps, type ProvisioningStep, type StepContext } from './step.ts'
 import { activate, emptyTenantSteps } from './steps.ts'
 
 /** A dump, and the tenant that it becomes. */
@@ -64,17 +65,31 @@ export async function restoreTenant(
     { ...parts, config },
     { ...input, name: input.name ?? known?.name ?? input.slug, labels: input.labels ?? known?.labels },
   )
-  const found = (await parts.registry.find(wanted.slug)) ?? (await reserveOrFind(parts, wanted, options))
-  await refuseUnlessRestoring(parts, found)
+  const { slug } = wanted
+  const steps = [...emptyTenantSteps, restoreStep(dump), activate]
   const parameters = { dump: dump.file }
-  const made = await runOperation(parts, 'restore', found, { ...options, parameters }, async context => {
-    await applySteps([...emptyTenantSteps, restoreStep(dump), activate], context)
+  const next = `\`tenantctl restore ${dump.file} --as ${slug}\` goes on from there, \`tenantctl drop ${slug}\` removes what there is`
+  const work = async (context: StepContext) => {
+    await applySteps(steps, context)
+    return context.tenant
+  }
+  let tenant = await parts.registry.find(slug)
+  if (!tenant) {
+    try {
+      return await makeNew(parts, 'restore', wanted, { ...options, parameters, steps, next }, work)
+    } catch (error) {
+      tenant = await inTheWay(parts, wanted, error)
+    }
+  }
+  const found = tenant
+  await refuseUnlessRestoring(parts, found)
+  let made = found
+  await runOperation(parts, 'restore', found, { ...options, parameters }, async context => {
+    made = await work(context)
   }).catch(async error => {
-    const { slug } = found
-    const next = `\`tenantctl restore ${dump.file} --as ${slug}\` goes on from there, \`tenantctl drop ${slug}\` removes what there is`
     throw await recordFailure(parts, found, error, next)
   })
-  return parts.registry.get(made.id)
+  return made
 }
 
 /**

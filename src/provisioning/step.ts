@@ -1,11 +1,14 @@
 import { asTenancyError, TenancyError, throwIfAborted } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
+import type { Migration } from '../migrations/source.ts'
 import type { Client } from '../postgres/connect.ts'
 import type { AdminFacts } from '../postgres/server.ts'
-import type { OperationJournal } from '../registry/operation-journal.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import type { TenantLogin } from '../registry/tenant-registry.ts'
+import type { KnownLogin } from './as-tenant.ts'
 import type { Origin } from './copy.ts'
 import type { ProvisioningParts } from './parts.ts'
+import type { StepLog } from './step-log.ts'
 
 /** A tenant and the session that holds its lock. */
 export interface TenantOnServer {
@@ -21,34 +24,68 @@ export interface TenantOnServer {
 /** What the steps of one operation work with. */
 export interface StepContext extends TenantOnServer {
   operationId: string
+  log: StepLog
   /** Of the step that runs. */
   position: number
+  /** Passwords that are known without asking the registry. */
+  logins: Map<TenantLogin, KnownLogin>
   /** Whether seeds are wanted. */
   seed: boolean
   /** Whether its database may be copied from a template instead of being made from nothing. */
   useTemplate: boolean
   /** What the database was copied from, null for nothing; undefined until `originOf` has looked it up. */
   origin: Origin | null | undefined
+  /** The migrations that its database has, to be recorded when it becomes active; undefined when they are already. */
+  applied: readonly Migration[] | undefined
   /** Whether a drop may end open connections. */
   force: boolean
   signal: AbortSignal | undefined
   onEvent: Listener | undefined
 }
 
-/** A piece of the pipeline. All three can be run twice, and after a crash at any point of them. */
-export interface ProvisioningStep {
+/** A piece of the pipeline. All of it can be run twice, and after a crash at any point. */
+export type ProvisioningStep = Undoable & (Applied | Planned)
+
+interface Undoable {
   name: string
   isDone(context: StepContext): Promise<boolean>
-  apply(context: StepContext): Promise<void>
-  /** Takes back what `apply` made, and nothing that it did not make. */
-  undo(context: StepContext): Promise<void>
+  /** Takes back what the step made, and nothing that it did not make. */
+  undo(context: StepContext): Promise<unknown>
 }
 
-/** Applies the steps in order, each written down before it is done; `from` is the number of steps that came before. */
+interface Applied {
+  apply(context: StepContext): Promise<unknown>
+  /** It is one transaction of the registry, which writes down its own end (`StepLog.writeWith`). Default: false. */
+  records?: true
+}
+
+interface Planned {
+  /** Looks, and decides; does nothing to the tenant yet. */
+  plan(context: StepContext): Promise<StepPlan>
+}
+
+export interface StepPlan {
+  /** What recovery must know, written down with the beginning of the step. */
+  note: object | undefined
+  apply(): Promise<unknown>
+}
+
+/**
+ * Applies the steps in order, each written down before it is done; what is done already is only looked at. `from` is
+ * the number of steps that came before.
+ */
 export async function applySteps(steps: readonly ProvisioningStep[], context: StepContext, from = 0): Promise<void> {
   await runSteps(steps, context, from, 'done', async step => {
     if (await step.isDone(context)) return true
-    await step.apply(context)
+    const { log, position } = context
+    if ('plan' in step) {
+      const { note, apply } = await step.plan(context)
+      await log.begin(position, step.name, note)
+      await apply()
+    } else {
+      if (!step.records) await log.begin(position, step.name)
+      await step.apply(context)
+    }
     return false
   })
 }
@@ -56,6 +93,7 @@ export async function applySteps(steps: readonly ProvisioningStep[], context: St
 /** Undoes the steps in reverse, each written down before it is undone. */
 export async function undoSteps(steps: readonly ProvisioningStep[], context: StepContext, from = 0): Promise<void> {
   await runSteps(steps.toReversed(), context, from, 'undone', async step => {
+    await context.log.begin(context.position, step.name)
     await step.undo(context)
     return false
   })
@@ -68,8 +106,7 @@ async function runSteps(
   outcome: 'done' | 'undone',
   run: (step: ProvisioningStep) => Promise<boolean>,
 ): Promise<void> {
-  const { journal } = context.parts
-  const { operationId, onEvent } = context
+  const { operationId, onEvent, log } = context
   const tenant = context.tenant.slug
   for (const [index, step] of steps.entries()) {
     const position = from + index
@@ -78,21 +115,17 @@ async function runSteps(
     notify(onEvent, { event: 'step_started', tenant, step: step.name, operationId })
     try {
       throwIfAborted(context.signal)
-      await journal.stepStarted(operationId, position, step.name)
       const skipped = await run(step)
-      await journal.stepFinished(operationId, position, outcome)
+      if (outcome === 'undone' || !('records' in step)) log.end(position, step.name, outcome)
       const durationMs = Math.round(performance.now() - startedAt)
       notify(onEvent, { event: 'step_finished', tenant, step: step.name, operationId, durationMs, skipped })
     } catch (error) {
-      await failStep(journal, context, position)
+      // The registry itself may be what failed: then the step stays "started", which says as much.
+      await log.fail(position, step.name).catch(() => undefined)
       throw stepError(error, step, context)
     }
   }
-}
-
-/** The registry itself may be what failed: then the step stays "started", which says as much. */
-async function failStep(journal: OperationJournal, context: StepContext, position: number): Promise<void> {
-  await journal.stepFinished(context.operationId, position, 'failed').catch(() => undefined)
+  await log.flush()
 }
 
 function stepError(error: unknown, step: ProvisioningStep, context: StepContext): TenancyError {

@@ -1,22 +1,23 @@
 import { TenancyError } from '../errors.ts'
-import { bindKnex } from '../migrations/knex-binding.ts'
-import { migrateDatabase, withDatabaseLock } from '../migrations/migrate.ts'
-import { versionOf } from '../migrations/version.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
-import { dropDatabase, findDatabase, publishDatabase, setAllowConnections } from '../postgres/databases.ts'
+import {
+  dropDatabase,
+  findDatabase,
+  findDatabases,
+  publishDatabase,
+  setAllowConnections,
+} from '../postgres/databases.ts'
 import { createRole, dropRole, findRole, setRoleLogin } from '../postgres/roles.ts'
 import { createExtensions, hasExtensions } from '../postgres/schema.ts'
-import { scramVerifier } from '../postgres/scram.ts'
 import { overrule, sessionsOf } from '../postgres/sessions.ts'
-import { historySchema, loginRoles, roleNames, rolesOf } from '../registry/roles.ts'
-import { seedDatabase, wasCommitted } from '../seeds.ts'
+import { loginRoles, roleNames, rolesOf } from '../registry/roles.ts'
 import { endTheseSessions } from './access.ts'
-import { insideAsTenant } from './as-tenant.ts'
+import { insideAsTenant, verifierOf } from './as-tenant.ts'
 import { connectionsOpen } from './conflicts.ts'
-import { createFromTemplate, isAtHead, isTakenOver, originOf, takeOverCopy } from './copy.ts'
+import { contentSteps } from './content-steps.ts'
+import { chooseOrigin, createFromOrigin, isTakenOver, originOf, publishCopy, takeOverCopy } from './copy.ts'
 import { releaseRoles } from './elsewhere.ts'
 import { admit, handOverSchema } from './handover.ts'
-import { askHook } from './hooks.ts'
 import { removeTaken } from './ready.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
 
@@ -44,7 +45,8 @@ const createTenantRole: ProvisioningStep = {
     }
     return complete
   },
-  async apply({ admin, adminFacts, tenant, marker, parts }) {
+  async apply(context) {
+    const { admin, adminFacts, tenant, marker, parts } = context
     const { connectionLimit } = parts.config.database
     const roles = rolesOf(tenant)
     for (const name of roleNames(tenant)) {
@@ -53,7 +55,7 @@ const createTenantRole: ProvisioningStep = {
         if (login) await setRoleLogin(admin, name, true)
         continue
       }
-      const verifier = login && (await scramVerifier((await parts.registry.credentials(tenant, login)).password))
+      const verifier = login && (await verifierOf(context, login))
       await createRole(admin, adminFacts, { name, verifier, marker, connectionLimit })
     }
   },
@@ -75,17 +77,27 @@ const createTenantDatabase: ProvisioningStep = {
     if (database && database.marker !== marker) throw databaseExists(tenant.database, database.owner)
     return database?.invalid === false && database.allowConnections
   },
-  async apply(context) {
-    const { admin, tenant, marker } = context
-    const existing = await findDatabase(admin, tenant.database)
-    if (existing?.invalid) await dropDatabase(admin, tenant.database)
-    else if (existing) return setAllowConnections(admin, tenant.database, true)
+  async plan(context) {
+    const { admin, adminFacts, tenant, marker } = context
+    const name = tenant.database
     // A name that nobody can guess: what a crash leaves behind under it is ours.
     const temporary = temporaryName(tenant.id)
-    const leftover = await findDatabase(admin, temporary)
-    if (leftover?.invalid) await dropDatabase(admin, temporary)
-    if (!leftover || leftover.invalid) await createFromTemplate(context, temporary)
-    await publishDatabase(admin, temporary, { name: tenant.database, marker, connectionLimit: -1 })
+    const [existing, leftover] = await findDatabases(admin, [name, temporary])
+    if (existing?.invalid === false) {
+      return { note: undefined, apply: () => setAllowConnections(admin, name, true) }
+    }
+    const make = leftover?.invalid !== false
+    return {
+      note: make ? await chooseOrigin(context) : undefined,
+      async apply() {
+        if (existing) await dropDatabase(admin, name)
+        if (leftover?.invalid) await dropDatabase(admin, temporary)
+        if (make) await createFromOrigin(context, temporary)
+        const origin = await originOf(context)
+        if (origin) await publishCopy(admin, adminFacts, temporary, { place: tenant, marker, origin })
+        else await publishDatabase(admin, temporary, { name, marker, connectionLimit: -1 })
+      },
+    }
   },
   async undo({ admin, tenant, marker }) {
     if (await findDatabase(admin, temporaryName(tenant.id))) await dropDatabase(admin, temporaryName(tenant.id))
@@ -161,95 +173,18 @@ const takeOwnership: ProvisioningStep = {
   undo: async () => undefined,
 }
 
-/** As the tenant, over its own login: proves at the same time that it can log in. */
-const migrate: ProvisioningStep = {
-  name: 'migrate',
-  isDone: async () => false,
-  async apply(context) {
-    const { parts, tenant, signal, onEvent } = context
-    const migrations = await parts.migrations()
-    if (await isAtHead(context)) {
-      const applied = migrations.map(each => each.name)
-      await parts.registry.setSchemaVersion(tenant.id, versionOf(applied), undefined)
-      return parts.checksums.record(migrations)
-    }
-    await insideAsTenant(context, async client => {
-      const { statementTimeoutMs } = parts.config.migrations
-      const result = await migrateDatabase(client, migrations, {
-        tenant: tenant.slug,
-        schema: historySchema(tenant),
-        statementTimeoutMs,
-        waitMs: 30_000,
-        signal,
-        onEvent,
-      })
-      await parts.registry.setSchemaVersion(tenant.id, versionOf(result.applied), undefined)
-      await parts.checksums.record(migrations.filter(each => result.applied.includes(each.name)))
-    })
-  },
-  undo: async () => undefined,
-}
-
-/**
- * Seeds run once each, also when a crash comes between a seed's COMMIT and our learning of it: its transaction id is
- * in the journal before it commits, and the server is asked what became of it.
- */
-const seed: ProvisioningStep = {
-  name: 'seed',
-  isDone: async ({ seed: wanted }) => !wanted,
-  async apply(context) {
-    const { parts, tenant, operationId, position, signal, onEvent } = context
-    const copied = (await originOf(context))?.seeds ?? []
-    const seeds = (await parts.seeds()).filter(each => !copied.includes(each.name))
-    if (seeds.length === 0) return
-    const begun = await parts.journal.notesOf(tenant.id, 'seed')
-    await insideAsTenant(context, client =>
-      withDatabaseLock(client, { tenant: tenant.slug, waitMs: 30_000, signal, onEvent }, async () => {
-        const done = new Set<string>()
-        for (const [name, id] of Object.entries(begun)) {
-          if ((await wasCommitted(client, String(id))) !== false) done.add(name)
-        }
-        await seedDatabase(
-          client,
-          seeds.filter(each => !done.has(each.name)),
-          {
-            tenant: tenant.slug,
-            statementTimeoutMs: parts.config.migrations.statementTimeoutMs,
-            beforeCommit: ({ name }, id) => parts.journal.noteOnStep(operationId, position, { [name]: id }),
-            signal,
-            onEvent,
-          },
-        )
-      }),
-    )
-  },
-  undo: async () => undefined,
-}
-
-/** Its database is complete, and nobody is served from it yet. */
-const afterCreate: ProvisioningStep = {
-  name: 'afterCreate',
-  isDone: async ({ parts }) => parts.config.hooks.afterCreate === undefined,
-  async apply(context) {
-    const { parts, tenant } = context
-    const tenantNow = await parts.registry.get(tenant.id)
-    await insideAsTenant(context, async client => {
-      const knex = await bindKnex(client)
-      await askHook('afterCreate', tenant.slug, () => parts.config.hooks.afterCreate?.(tenantNow, knex))
-    })
-  },
-  undo: async () => undefined,
-}
-
 export const activate: ProvisioningStep = {
   name: 'activate',
   isDone: async () => false,
-  apply: ({ parts, tenant, operationId }) => parts.registry.settle(tenant.id, 'active', operationId),
+  records: true,
+  async apply(context) {
+    const { parts, tenant, operationId, log, position, applied } = context
+    context.tenant = await log.writeWith(position, 'activate', steps =>
+      parts.registry.settle(tenant, 'active', operationId, { steps, applied }),
+    )
+  },
   undo: ({ parts, tenant }) => parts.registry.beginDrop(tenant.id),
 }
-
-/** What goes into a tenant's database once it is its own. */
-export const contentSteps: readonly ProvisioningStep[] = [migrate, seed, afterCreate]
 
 /** A tenant with an empty database, from top to bottom. */
 export const emptyTenantSteps: readonly ProvisioningStep[] = [

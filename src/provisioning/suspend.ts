@@ -12,7 +12,7 @@ const recordStatus: ProvisioningStep = {
   name: 'recordStatus',
   isDone: async ({ tenant }) => tenant.status === 'suspended',
   apply: ({ parts, tenant }) => parts.registry.setStatus(tenant.id, 'suspended'),
-  undo: ({ parts, tenant, operationId }) => parts.registry.settle(tenant.id, 'active', operationId),
+  undo: ({ parts, tenant, operationId }) => parts.registry.settle(tenant, 'active', operationId),
 }
 
 const closeAccess: ProvisioningStep = {

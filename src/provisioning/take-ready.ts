@@ -1,16 +1,17 @@
+import type { ResolvedConfig } from '../config/config.ts'
 import { notify } from '../events.ts'
 import { withTransaction } from '../postgres/connect.ts'
 import { findDatabase, markDatabase, setAllowConnections } from '../postgres/databases.ts'
 import { findRole, markRole, openRole } from '../postgres/roles.ts'
-import { scramVerifier } from '../postgres/scram.ts'
 import type { ReadyTenant } from '../registry/ready-tenants.ts'
 import { roleNames, rolesOf } from '../registry/roles.ts'
 import { loginsOf } from '../registry/tenant-passwords.ts'
 import { hasAccess, openTenant } from './access.ts'
-import { insideAsTenant } from './as-tenant.ts'
+import { insideAsTenant, verifierOf } from './as-tenant.ts'
+import { contentSteps } from './content-steps.ts'
 import { isWhole, readyPlace, removeTaken } from './ready.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
-import { contentSteps, databaseExists, provisioningSteps, roleExists } from './steps.ts'
+import { activate, databaseExists, provisioningSteps, roleExists } from './steps.ts'
 import { planTemplate } from './template.ts'
 import { renamePlace } from './tombstone.ts'
 
@@ -23,7 +24,7 @@ export async function stepsOfCreate(
   { fresh }: { fresh: boolean },
 ): Promise<readonly ProvisioningStep[]> {
   const { parts, tenant } = context
-  const wanted = parts.config.pool.size > 0 && context.useTemplate
+  const wanted = wantsReady(parts.config)
   if (fresh && !wanted) return provisioningSteps
   // Files that cannot be used are told by the step that runs them.
   const plan = wanted ? await planTemplate(context).catch(() => undefined) : undefined
@@ -32,10 +33,15 @@ export async function stepsOfCreate(
     if (plan) tell(context, 'none is ready that fits')
     return provisioningSteps
   }
-  if (await isUsable(context, ready)) return [takeReady(ready), ...contentSteps, activateTaken]
+  if (await isUsable(context, ready)) return [takeReady(ready), ...contentSteps, activate]
   tell(context, `database "${readyPlace(ready).database}" is not as it was put there`)
   await parts.ready.giveUp(ready.id)
   return provisioningSteps
+}
+
+/** Whether a new tenant may be made of a ready one. */
+export function wantsReady({ pool, template }: Pick<ResolvedConfig, 'pool' | 'template'>): boolean {
+  return pool.size > 0 && template
 }
 
 function tell({ onEvent, tenant }: StepContext, reason: string): void {
@@ -78,8 +84,8 @@ async function handOver(context: StepContext, ready: ReadyTenant): Promise<void>
   for (const name of roleNames(tenant)) if (await findRole(admin, name)) throw roleExists(name)
   const logins = await Promise.all(
     loginsOf(tenant).map(async login => {
-      const { password } = await parts.registry.credentials(tenant, login)
-      return { name: rolesOf(tenant)[login], verifier: await scramVerifier(password) }
+      const verifier = await verifierOf(context, login)
+      return { name: rolesOf(tenant)[login], verifier }
     }),
   )
   const { connectionLimit } = parts.config.database
@@ -90,12 +96,4 @@ async function handOver(context: StepContext, ready: ReadyTenant): Promise<void>
     for (const login of logins) await openRole(admin, adminFacts, { ...login, connectionLimit })
     await setAllowConnections(admin, tenant.database, true)
   })
-}
-
-/** The stock does not know of it any more. */
-const activateTaken: ProvisioningStep = {
-  name: 'activate',
-  isDone: async () => false,
-  apply: ({ parts, tenant, operationId }) => parts.ready.settle(tenant.id, operationId),
-  undo: ({ parts, tenant }) => parts.registry.beginDrop(tenant.id),
 }

@@ -26,7 +26,7 @@ export function tombstoneSteps(plan: TombstonePlan): readonly ProvisioningStep[]
       name: 'recordStatus',
       isDone: async ({ tenant }) => tenant.status === 'dropping',
       apply: ({ parts, tenant }) => parts.registry.beginDrop(tenant.id),
-      undo: ({ parts, tenant, operationId }) => parts.registry.settle(tenant.id, plan.formerStatus, operationId),
+      undo: ({ parts, tenant, operationId }) => parts.registry.settle(tenant, plan.formerStatus, operationId),
     },
     {
       name: 'closeAccess',

@@ -41,13 +41,10 @@ export class FileChecksums {
     options: { replace?: boolean } = {},
   ): Promise<void> {
     if (migrations.length === 0) return
-    await this.registry.query(
-      'recording checksums',
-      `INSERT INTO tenantctl.migrations (name, checksum)
-       SELECT * FROM unnest($1::text[], $2::text[])
-       ON CONFLICT (name) ${options.replace ? 'DO UPDATE SET checksum = EXCLUDED.checksum' : 'DO NOTHING'}`,
-      [migrations.map(each => each.name), migrations.map(each => each.checksum)],
-    )
+    await this.registry.query('recording checksums', recordChecksumsText('$1', '$2', options), [
+      migrations.map(each => each.name),
+      migrations.map(each => each.checksum),
+    ])
   }
 
   async #read(): Promise<Map<string, string>> {
@@ -70,4 +67,11 @@ export class FileChecksums {
     const applied = rows.map(row => states.applied(row.hash))
     return changed.map(({ name }) => name).filter(name => applied.every(names => names && !names.includes(name)))
   }
+}
+
+/** For parameters that hold names and checksums. */
+export function recordChecksumsText(names: string, checksums: string, options: { replace?: boolean } = {}): string {
+  return `INSERT INTO tenantctl.migrations (name, checksum)
+       SELECT * FROM unnest(${names}::text[], ${checksums}::text[])
+       ON CONFLICT (name) ${options.replace ? 'DO UPDATE SET checksum = EXCLUDED.checksum' : 'DO NOTHING'}`
 }

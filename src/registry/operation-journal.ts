@@ -45,14 +45,9 @@ export class OperationJournal {
     return id
   }
 
-  async stepStarted(operationId: string, position: number, name: string): Promise<void> {
-    const row: StepChange = { operation: operationId, position, name, status: 'started' }
-    await this.registry.write(recordSteps, row)
-  }
-
-  async stepFinished(operationId: string, position: number, status: OperationStep['status']): Promise<void> {
-    const row: StepChange = { operation: operationId, position, name: null, status }
-    await this.registry.write(recordSteps, row)
+  /** Writes down what has become of some steps of an operation, of each one thing. */
+  async record(operationId: string, steps: readonly StepRecord[]): Promise<void> {
+    await Promise.all(stepRows(operationId, steps).map(row => this.registry.write(recordSteps, row)))
   }
 
   /** Adds to what recovery must know about a step. */
@@ -76,7 +71,7 @@ export class OperationJournal {
   }
 
   async finish(operationId: string): Promise<void> {
-    await this.registry.query('finishing an operation', finishText, [operationId])
+    await this.registry.query('finishing an operation', finishText('$1'), [operationId])
   }
 
   async fail(operationId: string, error: unknown): Promise<void> {
@@ -127,7 +122,8 @@ export class OperationJournal {
   }
 }
 
-interface NewOperation {
+/** One to begin with: a row of `operations` as JSON, for `beginText`. */
+export interface NewOperation {
   id: string
   kind: OperationKind
   tenant: string
@@ -136,46 +132,65 @@ interface NewOperation {
   run: string | null
 }
 
-interface StepChange {
-  operation: string
+/** What has become of a step. */
+export interface StepRecord {
   position: number
-  /** Of a step that begins. */
-  name: string | null
+  name: string
   status: OperationStep['status']
+  /** What recovery must know; added to what is known. */
+  detail?: object | undefined
+}
+
+/** As JSON, for `recordSteps`. */
+export function stepRows(operationId: string, steps: readonly StepRecord[]): object[] {
+  return steps.map(step => ({ operation: operationId, ...step }))
 }
 
 const beginOperations: BulkWrite = {
   doing: 'beginning an operation',
   text: ({ json, count }) => {
     const isOfDatabase = (kind: string) => `${kind} IN (${databaseKinds.map(quoteLiteral).join(', ')})`
-    return `WITH new AS (
-        SELECT * FROM pg_catalog.jsonb_to_recordset(${json})
-          AS n(id uuid, kind text, tenant uuid, slug text, parameters jsonb, run text) LIMIT ${count}),
+    return `WITH new AS (SELECT * FROM ${newOperations(json)} LIMIT ${count}),
       cut_off AS (
         UPDATE tenantctl.operations o SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
           FROM new WHERE o.tenant_uuid = new.tenant AND o.status = 'running'
            AND (${isOfDatabase('o.kind')}) = (${isOfDatabase('new.kind')}))
-      INSERT INTO tenantctl.operations (id, kind, tenant_uuid, tenant_slug, actor, pid, parameters, run_id)
-      SELECT id, kind, tenant, slug, ${quoteLiteral(actor())}, ${process.pid}, parameters, run FROM new`
+      ${insertOperations('new')}`
   },
 }
 
-/** Each operation is at one step at a time, so that no two rows are of the same step. */
-const recordSteps: BulkWrite = {
-  doing: 'recording a step',
-  text: ({ json }) => `INSERT INTO tenantctl.operation_steps (operation_id, position, name, status)
-    SELECT operation, position, COALESCE(name, ''), status FROM pg_catalog.jsonb_to_recordset(${json})
-        AS c(operation uuid, position smallint, name text, status text)
-    ON CONFLICT (operation_id, position) DO UPDATE
-      SET status = EXCLUDED.status, finished_at = pg_catalog.clock_timestamp()`,
+/** SQL for JSON of `NewOperation`s, as a table for `insertOperations`. */
+export function newOperations(json: string): string {
+  return `pg_catalog.jsonb_to_recordset(${json}) AS n(id uuid, kind text, tenant uuid, slug text, parameters jsonb, run text)`
 }
 
-const finishText = `UPDATE tenantctl.operations SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp()
-  WHERE id = $1`
+export function insertOperations(table: string): string {
+  return `INSERT INTO tenantctl.operations (id, kind, tenant_uuid, tenant_slug, actor, pid, parameters, run_id)
+      SELECT id, kind, tenant, slug, ${quoteLiteral(actor())}, ${process.pid}, parameters, run FROM ${table}`
+}
+
+/** Whoever runs an operation waits for its records, so that no two rows are of the same step. */
+export const recordSteps: BulkWrite = {
+  doing: 'recording a step',
+  text: ({
+    json,
+  }) => `INSERT INTO tenantctl.operation_steps AS s (operation_id, position, name, status, detail, finished_at)
+    SELECT operation, position, name, status, COALESCE(detail, '{}'),
+           CASE WHEN status <> 'started' THEN pg_catalog.clock_timestamp() END
+      FROM pg_catalog.jsonb_to_recordset(${json})
+        AS r(operation uuid, position smallint, name text, status text, detail jsonb)
+    ON CONFLICT (operation_id, position) DO UPDATE
+      SET status = EXCLUDED.status, detail = s.detail || EXCLUDED.detail, finished_at = EXCLUDED.finished_at`,
+}
+
+/** Ends an operation, whose id a parameter holds. */
+export function finishText(id: string): string {
+  return `UPDATE tenantctl.operations SET status = 'succeeded', finished_at = pg_catalog.clock_timestamp() WHERE id = ${id}`
+}
 
 /** For a transaction that also changes the tenant. */
 export async function finishIn(query: RegistryQuery, operationId: string): Promise<void> {
-  await query(finishText, [operationId])
+  await query(finishText('$1'), [operationId])
 }
 
 export function actor(): string {

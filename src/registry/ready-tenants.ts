@@ -1,5 +1,4 @@
 import type { RegistryConnection } from './connection.ts'
-import { finishIn } from './operation-journal.ts'
 import type { RoleModel } from './roles.ts'
 import { serverRow } from './servers.ts'
 import type { Tenant } from './tenant.ts'
@@ -90,18 +89,6 @@ export class ReadyTenants {
       [tenant.id, tenant.server, template ?? null, operationId],
     )
     return row && toReady(row)
-  }
-
-  /** Its tenant is active, and the operation has come to its end. */
-  async settle(tenantId: string, operationId: string): Promise<void> {
-    await this.registry.transaction('settling the tenant', async query => {
-      await query(
-        `WITH taken AS (DELETE FROM tenantctl.ready_tenants WHERE tenant_uuid = $1)
-         UPDATE tenantctl.tenants SET status = 'active', updated_at = pg_catalog.now() WHERE uuid = $1`,
-        [tenantId],
-      )
-      await finishIn(query, operationId)
-    })
   }
 
   /** Nobody can take it any more. Returns false when somebody has, or it is gone. */

@@ -1,31 +1,19 @@
 import { TenancyError } from '../errors.ts'
 import type { Selection } from '../fleet/selection.ts'
+import type { Migration } from '../migrations/source.ts'
+import { versionOf } from '../migrations/version.ts'
 import { nearest } from '../nearest.ts'
-import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
 import type { Cipher } from '../secrets/cipher.ts'
-import type { Secret } from '../secrets/secret.ts'
 import type { RegistryConnection } from './connection.ts'
-import { finishIn } from './operation-journal.ts'
+import { recordChecksumsText } from './file-checksums.ts'
+import { finishIn, finishText, recordSteps, type StepRecord, stepRows } from './operation-journal.ts'
+import { type FirstOperation, type NewTenant, reserveTenant } from './reservation.ts'
 import { selectionCondition } from './selection-sql.ts'
-import type { Labels, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
-import { openCredentials, passwordContext, passwordOf, type SealedPassword } from './tenant-passwords.ts'
+import type { Labels, SchemaVersion, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
+import { openCredentials, passwordOf, type SealedPassword } from './tenant-passwords.ts'
 import { fromTenants, type TenantRow, tenantColumns, toTenant, uuidPattern } from './tenant-row.ts'
 
 const live = 't.retained_until IS NULL'
-
-export interface NewTenant {
-  id: string
-  slug: string
-  name: string
-  server: string
-  database: string
-  username: string
-  password: Secret
-  /** Of the migrator, with `roles: 'separate'`. */
-  migratorPassword: Secret | undefined
-  labels: Labels
-  protected: boolean
-}
 
 export interface FoundLogin {
   tenant: Tenant
@@ -135,40 +123,9 @@ export class TenantRegistry {
     return found
   }
 
-  /** Rows that would clash with a new tenant. */
-  async reserve(tenant: NewTenant): Promise<Tenant> {
-    const { password, migratorPassword } = tenant
-    const sealed = await this.cipher.seal(password, passwordContext(tenant.id, 'app'))
-    const sealedMigrator =
-      migratorPassword && (await this.cipher.seal(migratorPassword, passwordContext(tenant.id, 'migrator')))
-    try {
-      await this.registry.query(
-        'reserving the tenant',
-        `WITH server AS (
-           INSERT INTO tenantctl.servers (name) VALUES ($4)
-           ON CONFLICT (name) DO UPDATE SET name = EXCLUDED.name RETURNING id)
-         INSERT INTO tenantctl.tenants (uuid, slug, name, server_id, db_name, db_username, db_password, labels, roles,
-           migrator_password, protected)
-         SELECT $1, $2, $3, server.id, $5, $6, $7, $8, $9, $10, $11 FROM server`,
-        [
-          tenant.id,
-          tenant.slug,
-          tenant.name,
-          tenant.server,
-          tenant.database,
-          tenant.username,
-          sealed,
-          JSON.stringify(tenant.labels),
-          sealedMigrator ? 'separate' : 'single',
-          sealedMigrator ?? null,
-          tenant.protected,
-        ],
-      )
-    } catch (error) {
-      if (sqlstateOf(error) === sqlstate.uniqueViolation) throw clash(error, tenant)
-      throw error
-    }
-    return this.get(tenant.id)
+  /** See `reserveTenant`. */
+  reserve(tenant: NewTenant, operation?: FirstOperation): Promise<Tenant> {
+    return reserveTenant(this.registry, this.cipher, tenant, operation)
   }
 
   /** The login of the application, or of the migrator; with `roles: 'single'` they are one. */
@@ -230,11 +187,7 @@ export class TenantRegistry {
   }
 
   /** Records what is applied now, and ends the operation with it. */
-  async setSchemaVersion(
-    id: string,
-    version: { name: string | null; hash: string },
-    operationId: string | undefined,
-  ): Promise<void> {
+  async setSchemaVersion(id: string, version: SchemaVersion, operationId: string | undefined): Promise<void> {
     await this.registry.query(
       'recording the schema version',
       `WITH finished AS (
@@ -246,15 +199,36 @@ export class TenantRegistry {
     )
   }
 
-  /** Status and end of the operation in one. */
-  async settle(id: string, status: TenantStatus, operationId: string): Promise<void> {
-    await this.registry.transaction('settling the tenant', async query => {
-      await query('UPDATE tenantctl.tenants SET status = $2, updated_at = pg_catalog.now() WHERE uuid = $1', [
-        id,
-        status,
-      ])
-      await finishIn(query, operationId)
-    })
+  /**
+   * The status, the end of the operation, and whatever else is known by then, in one: steps, and the migrations that
+   * came with a copy. Of an active tenant the stock does not know any more. Returns the tenant.
+   */
+  async settle(
+    tenant: Pick<Tenant, 'id' | 'slug'>,
+    status: TenantStatus,
+    operationId: string,
+    more: { steps?: readonly StepRecord[]; applied?: readonly Migration[] | undefined } = {},
+  ): Promise<Tenant> {
+    const { steps = [], applied } = more
+    const version = applied && versionOf(applied.map(each => each.name))
+    const [row] = await this.registry.query<TenantRow>(
+      'settling the tenant',
+      `WITH finished AS (${finishText('$3')}),
+            recorded AS (${recordSteps.text({ json: '$4::jsonb', count: steps.length })}),
+            checked AS (${recordChecksumsText('$8', '$9')}),
+            taken AS (DELETE FROM tenantctl.ready_tenants WHERE tenant_uuid = $1 AND $2 = 'active')
+       UPDATE tenantctl.tenants t
+          SET status = $2, updated_at = pg_catalog.now(),
+              schema_version = CASE WHEN $5 THEN $6 ELSE t.schema_version END, migrations_hash = COALESCE($7, t.migrations_hash)
+         FROM tenantctl.servers s WHERE s.id = t.server_id AND t.uuid = $1 RETURNING ${tenantColumns}`,
+      [
+        ...[tenant.id, status, operationId, JSON.stringify(stepRows(operationId, steps))],
+        ...[version !== undefined, version?.name ?? null, version?.hash ?? null],
+        ...[applied?.map(each => each.name) ?? [], applied?.map(each => each.checksum) ?? []],
+      ],
+    )
+    if (!row) throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${tenant.slug}"`, { tenant: tenant.slug })
+    return toTenant(row)
   }
 
   /** Removes the row and ends the operation in one. */
@@ -264,19 +238,4 @@ export class TenantRegistry {
       await finishIn(query, operationId)
     })
   }
-}
-
-function clash(error: unknown, tenant: NewTenant): TenancyError {
-  const { constraint } = (error as TenancyError).cause as { constraint?: string }
-  if (constraint === 'tenants_slug_key') {
-    return new TenancyError('TENANT_EXISTS', `there is a tenant "${tenant.slug}" already`, {
-      tenant: tenant.slug,
-      cause: error,
-    })
-  }
-  return new TenancyError('DATABASE_EXISTS', `another tenant has database or role "${tenant.database}" already`, {
-    tenant: tenant.slug,
-    hint: 'choose another name with --database',
-    cause: error,
-  })
 }

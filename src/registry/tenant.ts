@@ -38,6 +38,12 @@ export interface Tenant {
   updatedAt: string
 }
 
+/** The registry's copy of a database's history: its last migration, and a hash over the names of all of them. */
+export interface SchemaVersion {
+  name: string | null
+  hash: string
+}
+
 /** Login of a tenant. */
 export interface TenantCredentials {
   username: string

@@ -4,6 +4,7 @@ import { TenancyError } from '../errors.ts'
 import { notify } from '../events.ts'
 import { hashCompanions, readMigrations, readSeeds } from '../migrations/source.ts'
 import { parseAddress, type ServerAddress } from '../postgres/address.ts'
+import { AdminSessions } from '../postgres/admin-sessions.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { JobQueue } from '../queue/job-queue.ts'
 import { BuiltTemplates } from '../registry/built-templates.ts'
@@ -52,6 +53,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
     const registry = new TenantRegistry(connection, cipher)
     const jobs = new JobQueue(connection)
     const servers = new Servers(address, config.servers, config.connections.via)
+    const admins = new AdminSessions()
     const domains = new DomainRegistry(connection)
     const connections = new TenantConnections(registry, domains, servers, config)
     return {
@@ -62,6 +64,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       passwords: new TenantPasswords(connection, cipher),
       sealed: new SealedPasswords(connection, cipher),
       servers,
+      admins,
       connections,
       domains,
       config,
@@ -84,6 +87,7 @@ export async function openParts(config: ResolvedConfig): Promise<Parts> {
       close: async () => {
         await jobs.close()
         await connections.close()
+        await admins.close()
         await connection.close()
       },
     }

@@ -230,6 +230,7 @@ export function commandsOf(namespace: Namespace) {
       index,
     },
     ...{ rollback: rolledBack, seed: seeded, suspend: suspended, resume: resumed, protect },
+    createCopy: { ...created, name: 'create-copy', config: { template: true } },
     createSeparate: { ...created, name: 'create-separate', config: separate },
     dropSeparate: { ...dropped, name: 'drop-separate', config: separate },
     retainSeparate: { ...retained, name: 'retain-separate', config: separate },

@@ -1,10 +1,11 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy } from '../../src/index.ts'
+import { sql } from '../support/client.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { commandsOf, writeFolders } from './commands.ts'
 import { live } from './life.ts'
 import { announce, everything, factor } from './sampling.ts'
-import { sweep } from './sweep.ts'
+import { repairAll, sweep } from './sweep.ts'
 
 /*
  * Every changing command, stopped at every statement that it sends: a statement that is added to one is met without
@@ -24,6 +25,19 @@ describe.each(Object.entries(commands))('%s, stopped at any statement', (_, comm
   test('is finished or undone by repair', { timeout: everything ? 3_600_000 : 120_000 * factor }, async () => {
     console.info(await sweep(namespace, command, 'program', 5))
   })
+})
+
+test('a create without seeds that dies with its reservation is finished without seeds', async () => {
+  const tenancy = namespace.track(createTenancy(namespace.config()))
+  const own = createTenancy(namespace.config())
+  const reservation = { at: 'INSERT INTO tenantctl.tenants', moment: 'after' } as const
+  expect(await live(reservation, () => own.tenants.create({ name: 'seedless', seed: false }))).toMatchObject({
+    kind: 'died',
+  })
+  await repairAll(tenancy)
+  expect(await tenancy.tenants.get('seedless')).toMatchObject({ status: 'active' })
+  expect(await sql((await tenancy.tenants.url('seedless')).reveal(), 'SELECT text FROM notes')).toEqual([])
+  await tenancy.tenants.drop({ tenants: ['seedless'] })
 })
 
 test('a connection that is lost before a non-transactional migration is told as such', async () => {

@@ -26,7 +26,7 @@ test('what several callers write at once is one transaction, whatever kind it is
   const [second, third] = await Promise.all([
     journal.begin('migrate', newTenant()),
     journal.begin('seed', newTenant(), { "it's": 'a \\ "quoted" \u00e4' }),
-    journal.stepStarted(first, 1, "o'clock"),
+    journal.record(first, [{ position: 1, name: "o'clock", status: 'started' }]),
   ])
   const [written] = await registry.query(
     'looking',
@@ -44,7 +44,7 @@ test('what several callers write at once is one transaction, whatever kind it is
 
 test('a row that cannot be written fails alone', async () => {
   const [lost, begun] = await Promise.allSettled([
-    journal.stepStarted(randomUUID(), 1, 'lost'),
+    journal.record(randomUUID(), [{ position: 1, name: 'lost', status: 'started' }]),
     journal.begin('migrate', newTenant()),
   ])
   expect(lost).toMatchObject({ reason: { message: expect.stringMatching(/recording a step/) } })

@@ -1,0 +1,80 @@
+import { throwIfAborted } from '../errors.ts'
+import type { ServerAddress } from './address.ts'
+import { adminSettings, type Client, type ConnectOptions, cancellable, close, connect, holdProcess } from './connect.ts'
+
+/** How long a session waits for more to do. */
+const idleMs = 5_000
+
+interface Idle {
+  client: Client
+  timer: NodeJS.Timeout
+}
+
+/**
+ * Admins' sessions, each kept for a moment after its work: whoever makes many tenants would otherwise log in anew for
+ * each. One whose work failed or was cancelled is closed, since nobody knows what it still holds, and a cancellation
+ * that arrives late must not meet somebody else's statement.
+ */
+export class AdminSessions {
+  readonly #idle = new Map<ServerAddress, Idle[]>()
+  #closed = false
+
+  /** `withAdmin` with a session that may have worked before: `work` must leave neither locks nor settings behind. */
+  async use<T>(
+    address: ServerAddress,
+    options: Pick<ConnectOptions, 'signal' | 'doing'>,
+    work: (client: Client) => Promise<T>,
+  ): Promise<T> {
+    const { signal } = options
+    throwIfAborted(signal)
+    const client = this.#take(address) ?? (await connect(address, { ...options, settings: adminSettings }))
+    let result: T
+    try {
+      result = await cancellable(address, client, signal, () => work(client))
+    } catch (error) {
+      await close(client)
+      throw error
+    }
+    if (this.#closed || signal?.aborted) await close(client)
+    else this.#keep(address, client)
+    return result
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const idle = [...this.#idle.values()].flat()
+    this.#idle.clear()
+    for (const { client, timer } of idle) {
+      clearTimeout(timer)
+      holdProcess(client, true)
+    }
+    await Promise.all(idle.map(({ client }) => close(client)))
+  }
+
+  #take(address: ServerAddress): Client | undefined {
+    const idle = this.#idle.get(address)?.pop()
+    if (!idle) return undefined
+    clearTimeout(idle.timer)
+    idle.client.removeAllListeners('end')
+    holdProcess(idle.client, true)
+    return idle.client
+  }
+
+  #keep(address: ServerAddress, client: Client): void {
+    const idle = this.#idle.get(address) ?? []
+    this.#idle.set(address, idle)
+    const forget = () => {
+      const index = idle.findIndex(each => each.client === client)
+      if (index >= 0) clearTimeout(idle.splice(index, 1)[0]?.timer)
+    }
+    const timer = setTimeout(() => {
+      forget()
+      void close(client)
+    }, idleMs)
+    // Neither the clock nor the session keeps a process from ending.
+    timer.unref()
+    holdProcess(client, false)
+    client.once('end', forget)
+    idle.push({ client, timer })
+  }
+}
