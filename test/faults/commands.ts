@@ -189,6 +189,16 @@ export function commandsOf(namespace: Namespace) {
     args: slug => ['protect', slug],
     verify: expectUsable,
   }
+  const copied: Command = {
+    ...created,
+    name: 'create-copy',
+    config: { template: true },
+    async ready(tenancy, slug) {
+      // Whoever comes first builds the template.
+      await present(tenancy, 'first-copy')
+      await remove(tenancy, slug)
+    },
+  }
   const stocked: TenancyConfig = { roles: 'separate', template: true, pool: { size: 1 } }
   const taken: Command = {
     ...created,
@@ -230,7 +240,7 @@ export function commandsOf(namespace: Namespace) {
       index,
     },
     ...{ rollback: rolledBack, seed: seeded, suspend: suspended, resume: resumed, protect },
-    createCopy: { ...created, name: 'create-copy', config: { template: true } },
+    createCopy: copied,
     createSeparate: { ...created, name: 'create-separate', config: separate },
     dropSeparate: { ...dropped, name: 'drop-separate', config: separate },
     retainSeparate: { ...retained, name: 'retain-separate', config: separate },
