@@ -32,9 +32,6 @@ export interface Entered {
   connection: Knex
 }
 
-/** Beyond so many, the knex that was made first is forgotten; who holds it can go on using it. */
-const keptHandles = 1_000
-
 /**
  * Connections outlive the request for which they were opened, so they must not be opened in its asynchronous context:
  * what their sockets call later on would run in the context of a request that is long over, or of another tenant.
@@ -49,6 +46,8 @@ export class TenantConnections {
   readonly #pool: ConnectionPool<TenantConnection>
   readonly #handles = new Map<string, Knex>()
   readonly #acquireTimeoutMs: number
+  /** Beyond so many, the knex that was made first is forgotten; who holds it can go on using it. */
+  readonly #keptHandles: number
   #createKnex: CreateTenantKnex | undefined
   #loading: Promise<CreateTenantKnex> | undefined
   #closed = false
@@ -61,6 +60,8 @@ export class TenantConnections {
   ) {
     const { connections, onEvent } = config
     this.#acquireTimeoutMs = connections.acquireTimeoutMs
+    // As many as can have connections, and as many again: one takes some tens of kilobytes.
+    this.#keptHandles = 2 * connections.max
     this.#pool = new ConnectionPool(connections, this.#observer(onEvent))
     this.watch = new RegistryWatch(
       servers.admin(defaultServer),
@@ -130,7 +131,7 @@ export class TenantConnections {
     const handle = this.#handles.get(tenant.id)
     if (handle) return handle
     if (this.#createKnex) return this.#make(tenant.id, this.#createKnex)
-    this.#loading ??= loadTenantKnex()
+    this.#loading ??= loadTenantKnex(message => notify(this.config.onEvent, { event: 'notice', message }))
     return this.#loading.then(createKnex => {
       this.#createKnex = createKnex
       return this.#handles.get(tenant.id) ?? this.#make(tenant.id, createKnex)
@@ -138,26 +139,23 @@ export class TenantConnections {
   }
 
   #make(id: string, createKnex: CreateTenantKnex): Knex {
-    const knex = createKnex(
-      {
-        acquire: async () => {
-          // Asked each time, since a handle may be kept for days: the tenant may have been suspended or dropped.
-          const known = this.#known.get(id)
-          const { tenant } = known instanceof Promise ? await known : known
-          const connection = await this.#pool.acquire({
-            id,
-            slug: tenant.slug,
-            place: placeOf(tenant),
-            open: () => outside.runInAsyncScope(() => this.#open(id)),
-          })
-          return connection.lend()
-        },
-        release: lease => this.#pool.release(lease.connection),
+    const knex = createKnex({
+      acquire: async () => {
+        // Asked each time, since a handle may be kept for days: the tenant may have been suspended or dropped.
+        const known = this.#known.get(id)
+        const { tenant } = known instanceof Promise ? await known : known
+        const connection = await this.#pool.acquire({
+          id,
+          slug: tenant.slug,
+          place: placeOf(tenant),
+          open: () => outside.runInAsyncScope(() => this.#open(id)),
+        })
+        return connection.lend()
       },
-      message => notify(this.config.onEvent, { event: 'notice', message }),
-    )
+      release: lease => this.#pool.release(lease.connection),
+    })
     this.#handles.set(id, knex)
-    if (this.#handles.size > keptHandles) {
+    if (this.#handles.size > this.#keptHandles) {
       const [oldest] = this.#handles.keys()
       this.#handles.delete(oldest as string)
     }

@@ -17,6 +17,9 @@ export const sqlstate = {
   insufficientPrivilege: '42501',
   cannotConnectNow: '57P03',
   internalError: 'XX000',
+  featureNotSupported: '0A000',
+  invalidStatementName: '26000',
+  duplicateStatement: '42P05',
 } as const
 
 const resources = ['53000', '53100', '53200', '53300', '53400', '54000', '58030']
@@ -38,6 +41,13 @@ const network = new Set([
   'ENOENT',
   'EACCES',
 ])
+
+/** What comes of a prepared statement whose session, or the tables it reads, have become others meanwhile. */
+const unprepared: string[] = [sqlstate.invalidStatementName, sqlstate.duplicateStatement, sqlstate.featureNotSupported]
+
+export function isUnprepared(error: unknown): boolean {
+  return unprepared.includes(sqlstateOf(error) ?? '')
+}
 
 /** The SQLSTATE of a driver's error, or of the one that a TenancyError was made from. */
 export function sqlstateOf(error: unknown): string | undefined {

@@ -1,10 +1,11 @@
+import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { TenancyError } from '../errors.ts'
 import { hostAndPort, type ServerAddress } from '../postgres/address.ts'
 import { adminSettings, poolTls, toClientConfig } from '../postgres/connect.ts'
 import { GuardedClient } from '../postgres/guarded-client.ts'
 import { quoteLiteral } from '../postgres/identifiers.ts'
-import { reachCodes, toTenancyError } from '../postgres/sqlstate.ts'
+import { isUnprepared, reachCodes, toTenancyError } from '../postgres/sqlstate.ts'
 import { Batch } from './batch.ts'
 
 /** More would not make a journal any faster, and every process of a fleet has its own; one holds the lock of a run. */
@@ -20,6 +21,8 @@ const answerTimeoutMs = 120_000
 export class RegistryConnection {
   #pool: Promise<pg.Pool> | undefined
   #closed = false
+  /** Names of the statements that sessions prepare, by text; undefined once that has turned out not to work here. */
+  #prepared: Map<string, string> | undefined = new Map()
   readonly #writes = new Batch<PendingWrite>(writes => this.#writeTogether(writes))
 
   constructor(
@@ -33,6 +36,25 @@ export class RegistryConnection {
       return (await pool.query(text, values)).rows as Row[]
     } catch (error) {
       throw this.#failure(error, doing)
+    }
+  }
+
+  /**
+   * A SELECT that requests wait for, prepared once per session: it takes longer to plan than to run. Behind a pooler
+   * that gives its statements to several sessions, it is planned each time.
+   */
+  async select<Row extends object>(doing: string, text: string, values: unknown[]): Promise<Row[]> {
+    if (!this.#prepared) return this.query(doing, text, values)
+    // Named by its text: another version of this program may share the session behind a pooler.
+    const name = this.#prepared.get(text) ?? `tenantctl_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`
+    this.#prepared.set(text, name)
+    try {
+      const pool = await this.#open()
+      return (await pool.query({ name, text, values })).rows as Row[]
+    } catch (error) {
+      if (!isUnprepared(error)) throw this.#failure(error, doing)
+      this.#prepared = undefined
+      return this.query(doing, text, values)
     }
   }
 

@@ -78,7 +78,7 @@ export class TenantRegistry {
 
   /** A tenant with its application's login, if it can be used: in one query, since a request waits for it. */
   async findLogin(slugOrId: string): Promise<FoundLogin | undefined> {
-    const [row] = await this.registry.query<TenantRow & SealedPassword>(
+    const [row] = await this.registry.select<TenantRow & SealedPassword>(
       'looking up a tenant',
       `SELECT ${tenantColumns}, t.db_password AS current, t.db_password_next AS next ${fromTenants}
         WHERE ${live} AND ${keyColumn(slugOrId)} = $1`,
