@@ -54,13 +54,14 @@ export async function inTheWay(parts: ProvisioningParts, wanted: NewTenant, erro
 
 const clashes: readonly ErrorCode[] = ['TENANT_EXISTS', 'DATABASE_EXISTS', 'ROLE_EXISTS']
 
-/** What needs no server to be seen: a file that cannot be read must not leave a half-made tenant either. */
+/** What needs no server to be seen: neither a file that cannot be read nor a wrong key must leave a half-made tenant. */
 export async function refuseToBegin(
   parts: ProvisioningParts,
   { slug, name, server, labels }: NewTenant,
 ): Promise<void> {
   const [migrations] = await Promise.all([parts.migrations(), parts.seeds()])
   await parts.checksums.check(migrations)
+  await parts.sealed.requireKnownKey()
   await askHook('beforeCreate', slug, () => parts.config.hooks.beforeCreate?.({ slug, name, server, labels }))
 }
 

@@ -8,6 +8,7 @@ import type { OperationJournal } from '../registry/operation-journal.ts'
 import type { ReadyTenants } from '../registry/ready-tenants.ts'
 import type { RefusedTemplates } from '../registry/refused-templates.ts'
 import type { RetainedTenants } from '../registry/retained-tenants.ts'
+import type { SealedPasswords } from '../registry/sealed-passwords.ts'
 import type { Servers } from '../registry/servers.ts'
 import type { TenantPasswords } from '../registry/tenant-passwords.ts'
 import type { TenantRegistry } from '../registry/tenant-registry.ts'
@@ -23,6 +24,7 @@ export interface ProvisioningParts {
   retained: RetainedTenants
   /** Passwords that are being changed. */
   passwords: TenantPasswords
+  sealed: SealedPasswords
   journal: OperationJournal
   unfinished: UnfinishedOperations
   inventory: RegistryInventory

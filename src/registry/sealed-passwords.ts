@@ -59,6 +59,8 @@ export interface KeyRotation {
 
 /** The stored passwords as a whole, for a change of keys. */
 export class SealedPasswords {
+  #known = false
+
   constructor(
     private readonly registry: RegistryConnection,
     private readonly cipher: Cipher,
@@ -70,6 +72,30 @@ export class SealedPasswords {
 
   get keyIds(): readonly string[] {
     return this.cipher.keyIds
+  }
+
+  /**
+   * Throws `ENCRYPTION_KEY_INVALID` when there are passwords and no configured key has sealed any: what such a key seals,
+   * nobody opens who has the right one. Asked until all is well, and then never again.
+   */
+  async requireKnownKey(): Promise<void> {
+    if (this.#known) return
+    const [row] = await this.registry.query<{ known: boolean }>(
+      'comparing keys',
+      `SELECT NOT EXISTS (SELECT FROM tenantctl.tenants) OR EXISTS (
+         SELECT FROM tenantctl.tenants WHERE pg_catalog.split_part(db_password, '.', 2) = ANY($1::text[])) AS known`,
+      [this.keyIds],
+    )
+    if (this.keyIds.length > 0 && row?.known === false) {
+      throw new TenancyError(
+        'ENCRYPTION_KEY_INVALID',
+        'none of the stored passwords was encrypted with the key given',
+        {
+          hint: `give the key that they were encrypted with: \`tenantctl key list\` tells which one it was\nif that key is lost: \`tenantctl rotate-password --all\` makes new passwords, and this key theirs`,
+        },
+      )
+    }
+    this.#known = true
   }
 
   /** How many passwords each key has sealed. */

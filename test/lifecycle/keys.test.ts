@@ -99,6 +99,15 @@ test('a key that is missing is named, with how many passwords it holds back; not
   })
 })
 
+test('a key that has sealed nothing here makes no tenant that nobody else could open', async () => {
+  await withKeys({ keys: [generateEncryptionKey()] }, async tenancy => {
+    const refused = { code: 'ENCRYPTION_KEY_INVALID', hint: expect.stringContaining('tenantctl key list') }
+    await expect(tenancy.tenants.create({ name: 'Hooli' })).rejects.toMatchObject(refused)
+    await expect(tenancy.queue.create({ name: 'Hooli' })).rejects.toMatchObject(refused)
+    await expect(tenancy.tenants.get('hooli')).rejects.toMatchObject({ code: 'TENANT_NOT_FOUND' })
+  })
+})
+
 test('a tampered row is told and does not keep the others back', async () => {
   const third = generateEncryptionKey()
   await registry(
