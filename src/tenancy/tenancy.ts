@@ -6,17 +6,18 @@ import type { Operation } from '../registry/operation.ts'
 import type { OperationFilter } from '../registry/operation-journal.ts'
 import type { Run, RunDetails, RunFilter } from '../registry/run.ts'
 import { Connections } from './connections.ts'
-import { type DoctorOptions, doctor } from './doctor.ts'
+import type { DoctorOptions } from './doctor.ts'
 import { Domains } from './domains.ts'
-import { TenantDrift } from './drift.ts'
+import type { TenantDrift } from './drift.ts'
 import { EncryptionKeys } from './keys.ts'
-import { TenantMigrations } from './migrations.ts'
+import type { TenantMigrations } from './migrations.ts'
+import { onDemand } from './on-demand.ts'
 import { LazyParts } from './parts.ts'
-import { type PgBouncerOptions, type PgBouncerSetup, pgbouncerSetup } from './pgbouncer.ts'
-import { ReadyPool } from './pool.ts'
-import { TenantQueue } from './queue.ts'
-import { type RepairOptions, type RepairResult, repair } from './repair.ts'
-import { TenantSeeds } from './seeds.ts'
+import type { PgBouncerOptions, PgBouncerSetup } from './pgbouncer.ts'
+import type { ReadyPool } from './pool.ts'
+import type { TenantQueue } from './queue.ts'
+import type { RepairOptions, RepairResult } from './repair.ts'
+import type { TenantSeeds } from './seeds.ts'
 import { Tenants } from './tenants.ts'
 
 /** A registry and its tenants. Opens nothing before it is first used; `close()` ends all connections. */
@@ -56,12 +57,12 @@ export class Tenancy implements AsyncDisposable {
     const parts = new LazyParts(config)
     this.#parts = parts
     this.tenants = new Tenants(parts)
-    this.migrations = new TenantMigrations(parts)
-    this.seeds = new TenantSeeds(parts)
-    this.drift = new TenantDrift(parts)
+    this.migrations = onDemand(async () => new (await import('./migrations.ts')).TenantMigrations(parts))
+    this.seeds = onDemand(async () => new (await import('./seeds.ts')).TenantSeeds(parts))
+    this.drift = onDemand(async () => new (await import('./drift.ts')).TenantDrift(parts))
     this.keys = new EncryptionKeys(parts)
-    this.queue = new TenantQueue(parts)
-    this.pool = new ReadyPool(parts)
+    this.queue = onDemand(async () => new (await import('./queue.ts')).TenantQueue(parts))
+    this.pool = onDemand(async () => new (await import('./pool.ts')).ReadyPool(parts))
     this.connections = new Connections(parts)
     this.domains = new Domains(parts)
     this.operations = {
@@ -85,6 +86,7 @@ export class Tenancy implements AsyncDisposable {
    * need it. A tenant that a living run is at work on is `skipped`. Returns also when tenants failed.
    */
   async repair(selection?: Selection, options: RepairOptions = {}): Promise<RepairResult> {
+    const { repair } = await import('./repair.ts')
     return repair(this.#parts, selection, options)
   }
 
@@ -94,6 +96,7 @@ export class Tenancy implements AsyncDisposable {
    * Throws `SERVER_NOT_FOUND`, and `USAGE` for a name in `dropOrphans` that is no orphan, before anything is changed.
    */
   async doctor(options: DoctorOptions = {}): Promise<DoctorResult> {
+    const { doctor } = await import('./doctor.ts')
     return doctor(this.#parts, options)
   }
 
@@ -108,6 +111,7 @@ export class Tenancy implements AsyncDisposable {
 
   /** The set-up of a PgBouncer in front of a server, for all of its tenants. Throws `SERVER_NOT_FOUND` or `USAGE`. */
   async pgbouncer(options: PgBouncerOptions = {}): Promise<PgBouncerSetup> {
+    const { pgbouncerSetup } = await import('./pgbouncer.ts')
     return pgbouncerSetup(this.#parts, options)
   }
 

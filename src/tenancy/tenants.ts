@@ -4,37 +4,18 @@ import type { FleetResult } from '../fleet/result.ts'
 import type { Selection, TenantFilter } from '../fleet/selection.ts'
 import { type ServerAddress, toUrl } from '../postgres/address.ts'
 import { withRightPassword } from '../postgres/connect.ts'
-import {
-  type CreatedTenant,
-  type CreateInput,
-  createTenant,
-  nameTenant,
-  type RunOptions,
-} from '../provisioning/create.ts'
-import { dropTenant } from '../provisioning/drop.ts'
-import { type RestoreInput, restoreTenant } from '../provisioning/restore.ts'
-import { type UndropOptions, undropTenant } from '../provisioning/undrop.ts'
+import type { CreatedTenant, CreateInput, RunOptions } from '../provisioning/create.ts'
+import type { RestoreInput } from '../provisioning/restore.ts'
+import type { UndropOptions } from '../provisioning/undrop.ts'
 import type { Operation } from '../registry/operation.ts'
 import type { RetainedTenant } from '../registry/retained-tenants.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { TenantLogin } from '../registry/tenant-registry.ts'
 import type { Secret } from '../secrets/secret.ts'
-import { type BackupOptions, planBackups } from './backups.ts'
-import { checkInputs, createMany, type InputProblem } from './create-many.ts'
-import { readRetention } from './durations.ts'
-import { type FleetOptions, runOverTenants, type Work } from './fleet.ts'
-import {
-  type ConfirmedOptions,
-  type PurgeOptions,
-  protectTenants,
-  purgeTenants,
-  type RotatePasswordOptions,
-  refuseOthers,
-  resumeTenants,
-  rotatePasswords,
-  suspendTenants,
-} from './lifecycle.ts'
-import { readStatus } from './migrate-tenant.ts'
+import type { BackupOptions } from './backups.ts'
+import type { InputProblem } from './create-many.ts'
+import type { FleetOptions } from './fleet.ts'
+import type { ConfirmedOptions, PurgeOptions, RotatePasswordOptions } from './lifecycle.ts'
 import type { LazyParts, Parts } from './parts.ts'
 import { refuseUnknownServer, selectTenants } from './select.ts'
 import { type SizedTenant, usageOf, withSizes } from './sizes.ts'
@@ -99,7 +80,7 @@ export interface ConnectionInfo {
   sslkey?: string
 }
 
-/** The tenants of a registry. */
+/** The tenants of a registry. The code of what changes them is loaded by the call: most programs only read. */
 export class Tenants {
   /** @internal */
   constructor(private readonly parts: LazyParts) {}
@@ -109,6 +90,7 @@ export class Tenants {
    * `TENANT_EXISTS`, `NAME_INVALID`, `DATABASE_EXISTS`, or the error of the step that failed, with `step` set.
    */
   async create(input: CreateInput, options: RunOptions = {}): Promise<CreatedTenant> {
+    const { createTenant, nameTenant } = await import('../provisioning/create.ts')
     await nameTenant(this.parts.config.naming, input)
     const parts = await this.parts.get()
     return createTenant(parts, input, { ...options, onEvent: options.onEvent ?? parts.config.onEvent })
@@ -116,11 +98,13 @@ export class Tenants {
 
   /** The same for many, in parallel. Throws `INPUT_INVALID` before the first one is made; see `checkInputs`. */
   async createMany(inputs: readonly CreateInput[], options: FleetOptions = {}): Promise<FleetResult> {
+    const { createMany } = await import('./create-many.ts')
     return createMany(this.parts, inputs, options)
   }
 
   /** All that `createMany` would refuse without asking a server; empty when there is nothing. */
   async checkInputs(inputs: readonly CreateInput[]): Promise<InputProblem[]> {
+    const { checkInputs } = await import('./create-many.ts')
     return (await checkInputs(this.parts.config, inputs)).problems
   }
 
@@ -162,6 +146,7 @@ export class Tenants {
         return undefined
       })
     const migrations = await attempt(parts.migrations())
+    const { readStatus } = await import('./migrate-tenant.ts')
     const [usage, status, operations] = await Promise.all([
       attempt(usageOf(parts, tenant)),
       migrations && tenant.status === 'active' ? attempt(readStatus(parts, tenant, migrations)) : undefined,
@@ -211,23 +196,8 @@ export class Tenants {
    * Returns also when tenants failed. Throws `TOOL_MISSING` before anything is touched.
    */
   async drop(selection: Selection, options: DropOptions = {}): Promise<FleetResult> {
-    const parts = await this.parts.get()
-    const { onEvent = parts.config.onEvent, force = false } = options
-    const tenants = await selectForDrop(parts, selection, options)
-    refuseOthers(options.expect, tenants, 'nothing was dropped')
-    const retainMs = readRetention(options.retain, parts.config.drop.retainMs)
-    const backups = await planBackups(parts, tenants, selection, options)
-    const work: Work<Tenant> = async (tenant, { signal, run }) => {
-      await parts.connections.release(tenant.id)
-      const how = { signal, run, onEvent, force, retainMs, backup: backups.get(tenant.server) }
-      const { retainedUntil, backup } = await dropTenant(parts, tenant, how)
-      return {
-        status: 'dropped',
-        ...(retainedUntil === undefined ? {} : { retainedUntil }),
-        ...(backup === undefined ? {} : { backup }),
-      }
-    }
-    return runOverTenants(parts, 'drop', tenants, options, work, { parameters: { selection, retainMs } })
+    const { dropTenants } = await import('./drop-tenants.ts')
+    return dropTenants(await this.parts.get(), selection, options)
   }
 
   /**
@@ -236,6 +206,7 @@ export class Tenants {
    * whole dump, `TOOL_MISSING`, and what `create` throws.
    */
   async restore(input: RestoreInput, options: RunOptions = {}): Promise<Tenant> {
+    const { restoreTenant } = await import('../provisioning/restore.ts')
     const parts = await this.parts.get()
     return restoreTenant(parts, input, { ...options, onEvent: options.onEvent ?? parts.config.onEvent })
   }
@@ -245,21 +216,25 @@ export class Tenants {
    * and the command line refuse to connect to them until `resume`.
    */
   async suspend(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
+    const { suspendTenants } = await import('./lifecycle.ts')
     return suspendTenants(await this.parts.get(), selection, options)
   }
 
   /** Lets suspended tenants in again. */
   async resume(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
+    const { resumeTenants } = await import('./lifecycle.ts')
     return resumeTenants(await this.parts.get(), selection, options)
   }
 
   /** Protects tenants against being dropped: a drop of one is `TENANT_PROTECTED`. */
   async protect(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
+    const { protectTenants } = await import('./lifecycle.ts')
     return protectTenants(await this.parts.get(), selection, true, options)
   }
 
   /** Takes the protection away again. */
   async unprotect(selection: Selection, options: FleetOptions = {}): Promise<FleetResult> {
+    const { protectTenants } = await import('./lifecycle.ts')
     return protectTenants(await this.parts.get(), selection, false, options)
   }
 
@@ -268,6 +243,7 @@ export class Tenants {
    * finished by the next. Works also when the old password cannot be read any more.
    */
   async rotatePassword(selection: Selection, options: RotatePasswordOptions = {}): Promise<FleetResult> {
+    const { rotatePasswords } = await import('./lifecycle.ts')
     return rotatePasswords(await this.parts.get(), selection, options)
   }
 
@@ -282,20 +258,16 @@ export class Tenants {
    * `DATABASE_EXISTS`.
    */
   async undrop(slugOrId: string, options: UndropOptions = {}): Promise<Tenant> {
+    const { undropTenant } = await import('../provisioning/undrop.ts')
     const parts = await this.parts.get()
     return undropTenant(parts, slugOrId, { ...options, onEvent: options.onEvent ?? parts.config.onEvent })
   }
 
   /** Removes the dropped tenants whose time is over. Throws `LIMIT_EXCEEDED` when they are more than `max`. */
   async purge(options: PurgeOptions = {}): Promise<FleetResult> {
+    const { purgeTenants } = await import('./lifecycle.ts')
     return purgeTenants(await this.parts.get(), options)
   }
-}
-
-async function selectForDrop(parts: Parts, selection: Selection, options: DropOptions): Promise<Tenant[]> {
-  if (!options.ifExists || !('tenants' in selection)) return selectTenants(parts, selection)
-  const found = await Promise.all(selection.tenants.map(each => parts.registry.find(each)))
-  return [...new Map(found.filter(each => each !== undefined).map(each => [each.id, each])).values()]
 }
 
 async function addressOf(parts: Parts, tenant: Tenant, { admin, role = 'app' }: UrlOptions): Promise<ServerAddress> {
