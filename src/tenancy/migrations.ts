@@ -6,6 +6,7 @@ import type { RollbackTarget } from '../migrations/plan.ts'
 import { findMigration, type Migration, readMigrations } from '../migrations/source.ts'
 import { versionOf } from '../migrations/version.ts'
 import type { LoadedTenant, Visited } from '../registry/fleet-registry.ts'
+import { type ConfirmedOptions, refuseOthers } from './confirmed.ts'
 import { readDuration } from './durations.ts'
 import {
   type FleetOptions,
@@ -16,7 +17,6 @@ import {
   unlessActive,
 } from './fleet.ts'
 import { KnownFiles } from './known-files.ts'
-import { type ConfirmedOptions, refuseOthers } from './lifecycle.ts'
 import { type MigrationRun, migrateTenant, type Outcome, readStatus } from './migrate-tenant.ts'
 import type { LazyParts, Parts } from './parts.ts'
 import { type PendingPlan, type PlanFile, type PlanOptions, planFile, planFleet, refuseStale } from './plan.ts'
