@@ -86,6 +86,8 @@ export class OpenRun {
 
   /** The session went, perhaps with a restart of the server, but the run goes on: it must not count as dead for long. */
   async #relock(): Promise<void> {
+    // Until then the lost connection counts as one of the pool's, which would wait for it at its end.
+    this.#held?.release()
     this.#held = undefined
     while (!this.#closed) {
       try {

@@ -1,0 +1,40 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { parseAddress } from '../../src/postgres/address.ts'
+import { RegistryConnection } from '../../src/registry/connection.ts'
+import { ensureRegistry } from '../../src/registry/install.ts'
+import { RunLedger } from '../../src/registry/run-ledger.ts'
+import { Secret } from '../../src/secrets/secret.ts'
+import { useNamespace } from '../support/namespace.ts'
+
+const namespace = useNamespace()
+let registry: RegistryConnection
+
+beforeAll(async () => {
+  registry = new RegistryConnection(parseAddress(new Secret(namespace.registryUrl)))
+  await ensureRegistry(registry)
+})
+
+afterAll(() => registry.close())
+
+const holders = async () => {
+  const rows = await namespace.superSql<{ pid: number }>(
+    `SELECT pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+      WHERE l.locktype = 'advisory' AND l.granted AND d.datname = $1`,
+    [`${namespace.prefix}_registry`],
+  )
+  return rows.map(row => row.pid)
+}
+
+test('a run that loses its session takes its lock anew, and the connection that was lost is not missed', async () => {
+  const ledger = new RunLedger(registry)
+  const run = await ledger.begin({ command: 'migrate', parameters: {}, total: 0, upToDate: 0 })
+  // More often than the pool has connections.
+  for (let lost = 0; lost < 6; lost += 1) {
+    const [pid] = await holders()
+    await namespace.superSql('SELECT pg_terminate_backend($1)', [pid])
+    await expect.poll(async () => (await holders()).filter(each => each !== pid), { timeout: 5_000 }).toHaveLength(1)
+  }
+  await run.finish({ total: 0, upToDate: 0, succeeded: 0, failed: 0, skipped: 0 } as never, false)
+  expect((await ledger.get(run.id)).status).toBe('succeeded')
+  await expect.poll(holders).toEqual([])
+})
