@@ -1,6 +1,15 @@
 import { throwIfAborted } from '../errors.ts'
 import type { ServerAddress } from './address.ts'
-import { adminSettings, type Client, type ConnectOptions, cancellable, close, connect, holdProcess } from './connect.ts'
+import {
+  adminSettings,
+  type Client,
+  type ConnectOptions,
+  cancellable,
+  close,
+  connect,
+  holdProcess,
+  isConnected,
+} from './connect.ts'
 
 /** How long a session waits for more to do. */
 const idleMs = 5_000
@@ -35,7 +44,8 @@ export class AdminSessions {
       await close(client)
       throw error
     }
-    if (this.#closed || signal?.aborted) await close(client)
+    // Where a lock could not be released, it was closed for that.
+    if (this.#closed || signal?.aborted || !isConnected(client)) await close(client)
     else this.#keep(address, client)
     return result
   }

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import type pg from 'pg'
 import { throwIfAborted } from '../errors.ts'
@@ -138,9 +139,13 @@ function mayGoWithoutTls(error: unknown): boolean {
 
 /** Whether a connection alone keeps the process from ending. */
 export function holdProcess(client: Client, hold: boolean): void {
-  const { stream } = (client as unknown as { connection: { stream: { ref(): void; unref(): void } } }).connection
-  if (hold) stream.ref()
-  else stream.unref()
+  if (hold) streamOf(client).ref()
+  else streamOf(client).unref()
+}
+
+/** False once the connection was closed, or is known to be lost. */
+export function isConnected(client: Client): boolean {
+  return streamOf(client).writable
 }
 
 export async function close(client: Client): Promise<void> {
@@ -222,11 +227,11 @@ async function cancelBackend(address: ServerAddress, client: Client): Promise<vo
   } catch (error) {
     // Nobody answers: what the statement waits for will not come either, and nothing is gained by waiting with it.
     const { code, sqlstate: state } = toTenancyError(error, 'cancelling')
-    if (code === 'CONNECTION_FAILED' && state === undefined) destroy(client)
+    if (code === 'CONNECTION_FAILED' && state === undefined) streamOf(client).destroy()
   }
 }
 
-function destroy(client: Client): void {
-  const { connection } = client as unknown as { connection: { stream: { destroy(): void } } }
-  connection.stream.destroy()
+/** pg keeps it to itself. */
+function streamOf(client: Client): Socket {
+  return (client as unknown as { connection: { stream: Socket } }).connection.stream
 }

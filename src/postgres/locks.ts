@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted } from '../errors.ts'
-import type { Client } from './connect.ts'
+import { type Client, close } from './connect.ts'
 import { query } from './query.ts'
 import { adminFacts } from './server.ts'
 import { endSession } from './sessions.ts'
@@ -51,9 +51,9 @@ export async function withAdvisoryLock<T>(
   }
 }
 
-/** Where this fails the connection is lost, and the lock with it. */
+/** Where this fails the session is closed, and the lock goes with it. */
 export async function advisoryUnlock(client: Client, key: string): Promise<void> {
-  await client.query('SELECT pg_catalog.pg_advisory_unlock($1::bigint)', [key]).catch(() => undefined)
+  await client.query('SELECT pg_catalog.pg_advisory_unlock($1::bigint)', [key]).catch(() => close(client))
 }
 
 async function acquire(client: Client, key: string, wait: LockWait): Promise<void> {
