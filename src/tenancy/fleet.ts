@@ -95,6 +95,7 @@ export async function runOverTenants<T extends { slug?: string | undefined; id?:
       work: (item, visit) => work(item, { ...visit, run }),
       classify: classOf,
       hasWorked: details.hasWorked,
+      untried: details.untried,
       capacity: server => capacity(server).catch(() => undefined),
       onOutcome: (item, outcome, errorClass) => {
         if (outcome.status !== 'up_to_date') open?.record(item.id, outcome, errorClass)

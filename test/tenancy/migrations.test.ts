@@ -52,6 +52,16 @@ describe('a fleet', () => {
     expect((await tenancy.tenants.list()).map(each => each.schemaVersion)).toEqual(['001_a', '001_a', '001_a'])
   })
 
+  test('of a new file that is wrong, meets it with its first tenant alone', async () => {
+    write('002_b.sql', 'CREATE TABLE b (a no_such_type);')
+    const result = await next().migrations.run({ all: true }, { concurrency: 3 })
+    expect(result.tenants.map(each => [each.tenant, each.status])).toEqual([
+      ['t1', 'failed'],
+      ['t2', 'skipped'],
+      ['t3', 'skipped'],
+    ])
+  })
+
   test('leaves out who is not active, and says why', async () => {
     await namespace.superSql(
       "UPDATE tenantctl.tenants SET status = 'failed' WHERE slug = 't1'",
