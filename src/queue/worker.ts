@@ -43,7 +43,7 @@ const lockKeyOf = (worker: string) => `pg_catalog.hashtextextended('tenantctl wo
 export class Worker {
   readonly #id = randomUUID()
   readonly #active = new Map<string, { kind: JobKind; stop: AbortController }>()
-  /** Jobs whose worker seems to be gone, with when that was first seen. */
+  /** Jobs that nobody seems to be at, with when that was first seen. */
   readonly #orphans = new Map<string, number>()
   #wake: (() => void) | undefined
   #held: HeldConnection | undefined
@@ -119,7 +119,7 @@ export class Worker {
         this.handlers[kind](job.data, { id: job.id, again: job.retryCount > 0, stop: stop.signal }),
       )
     } catch (error) {
-      // It stays `active`, and is given to somebody else when this worker ends.
+      // It stays `active`, and is soon given to somebody, as those of a dead worker are.
       this.#failed(error)
     } finally {
       this.#active.delete(job.id)
@@ -176,16 +176,18 @@ export class Worker {
     for (const { id } of rows) this.#active.get(id)?.stop.abort()
   }
 
+  /** Jobs of workers that are gone, and those whose end this one could not write down. */
   async #giveOrphansAway(): Promise<void> {
     const rows = await this.registry.query<{ id: string; name: JobKind; begun: string }>(
-      'looking for jobs of dead workers',
+      'looking for jobs that nobody is at',
       `SELECT j.id, j.name, j.id || ' ' || j.started_on AS begun FROM ${this.schema}.job j
-        WHERE j.name = ANY($1::text[]) AND j.state = 'active' AND NOT EXISTS (
-          SELECT FROM pg_catalog.pg_locks l
-           WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-             AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-             AND ((l.classid::bigint << 32) | l.objid::bigint) = ${lockKeyOf("(j.data->>'worker')")})`,
-      [jobKinds],
+        WHERE j.name = ANY($1::text[]) AND j.state = 'active' AND j.id <> ALL($2::uuid[])
+          AND (j.data->>'worker' = $3 OR NOT EXISTS (
+            SELECT FROM pg_catalog.pg_locks l
+             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+               AND ((l.classid::bigint << 32) | l.objid::bigint) = ${lockKeyOf("(j.data->>'worker')")}))`,
+      [jobKinds, [...this.#active.keys()], this.#id],
     )
     const now = performance.now()
     const seen = new Set(rows.map(row => row.begun))
@@ -193,7 +195,7 @@ export class Worker {
     for (const { id, name, begun } of rows) {
       const since = this.#orphans.get(begun) ?? now
       this.#orphans.set(begun, since)
-      if (now - since < goneMs || this.#active.has(id)) continue
+      if (now - since < goneMs) continue
       await this.boss.fail(name, id, { code: 'INTERNAL', message: 'the worker ended before the job did' })
     }
   }

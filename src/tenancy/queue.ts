@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { validate as isUuid } from 'uuid'
 import { asTenancyError, type ErrorCode, TenancyError } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
 import type { FleetResult } from '../fleet/result.ts'
@@ -91,9 +92,7 @@ export class TenantQueue {
     let patience = patienceMs
     for (;;) {
       if (options.signal?.aborted) throw goesOn(jobId, options.signal)
-      const found = (await parts.jobs.results([jobId])).get(jobId)
-      if (!found) throw new TenancyError('JOB_NOT_FOUND', `there is no job ${jobId}`, { hint: 'tenantctl jobs' })
-      const { payload: _, output: __, ...job } = found
+      const job = await jobOf(parts, jobId)
       if (job.state === 'completed') return job
       if (job.state === 'failed' || job.state === 'cancelled') {
         const { code = 'ABORTED', message = 'the job was cancelled' } = job.error ?? {}
@@ -114,14 +113,12 @@ export class TenantQueue {
     return (await this.parts.get()).jobs.list(filter)
   }
 
-  /** Queues a job anew whose attempts are used up. Throws `JOB_NOT_FOUND`. */
+  /** Queues a job anew whose attempts are used up; another one is left as it is. Throws `JOB_NOT_FOUND`. */
   async retry(jobId: string): Promise<Job> {
     const parts = await this.parts.get()
-    const found = (await parts.jobs.results([jobId])).get(jobId)
-    if (!found) throw new TenancyError('JOB_NOT_FOUND', `there is no job ${jobId}`, { hint: 'tenantctl jobs' })
-    const { payload: _, output: __, ...job } = found
-    await parts.jobs.retry(job.kind, jobId)
-    return { ...job, state: 'retry' }
+    const { kind } = await jobOf(parts, jobId)
+    await parts.jobs.retry(kind, jobId)
+    return await jobOf(parts, jobId)
   }
 
   /**
@@ -132,37 +129,36 @@ export class TenantQueue {
     const parts = await this.parts.get()
     const onEvent = options.onEvent ?? parts.config.onEvent
     const visits = new QueuedVisits(parts, onEvent)
-    const sweeping = this.#sweep(parts, options.signal, onEvent)
-    const filling = keepFilled(parts, { signal: options.signal, onEvent })
-    await parts.jobs.work(
-      {
-        create: work => create(parts, work, onEvent),
-        migrate: (work, job) => leadMigration(parts, work, job, { ending: options.signal, onEvent }),
-        'migrate-tenant': (work, job) => visits.visit(work, job),
-      },
-      {
-        concurrency: options.concurrency ?? 2,
-        signal: options.signal,
-        onReady: () => notify(onEvent, { event: 'notice', message: 'waiting for jobs' }),
-        onError: error => notify(onEvent, { event: 'notice', message: error.message }),
-      },
-    )
-    await sweeping
-    await filling
-  }
-
-  /** Between a reservation and its job a process can die; what it left is queued by whoever works. */
-  async #sweep(parts: Parts, signal: AbortSignal, onEvent: Listener | undefined): Promise<void> {
-    while (!signal.aborted) {
-      try {
-        await queueReserved(parts, onEvent)
-        await endLostRuns(parts)
-      } catch (error) {
-        notify(onEvent, { event: 'notice', message: asTenancyError(error).message })
-      }
-      await sleep(sweepMs, undefined, { signal }).catch(() => undefined)
+    const failed = new AbortController()
+    const signal = AbortSignal.any([options.signal, failed.signal])
+    const beside = [sweep(parts, signal, onEvent), keepFilled(parts, { signal, onEvent })]
+    try {
+      await parts.jobs.work(
+        {
+          create: work => create(parts, work, onEvent),
+          migrate: (work, job) => leadMigration(parts, work, job, { ending: signal, onEvent }),
+          'migrate-tenant': (work, job) => visits.visit(work, job),
+        },
+        {
+          concurrency: options.concurrency ?? 2,
+          signal,
+          onReady: () => notify(onEvent, { event: 'notice', message: 'waiting for jobs' }),
+          onError: error => notify(onEvent, { event: 'notice', message: error.message }),
+        },
+      )
+    } finally {
+      failed.abort()
+      await Promise.all(beside)
     }
   }
+}
+
+async function jobOf({ jobs }: Parts, id: string): Promise<Job> {
+  // The queue's ids are of the type uuid, which takes nothing else.
+  const found = isUuid(id) ? (await jobs.results([id])).get(id.toLowerCase()) : undefined
+  if (!found) throw new TenancyError('JOB_NOT_FOUND', `there is no job ${id}`, { hint: 'tenantctl jobs' })
+  const { payload: _, output: __, ...job } = found
+  return job
 }
 
 function goesOn(jobId: string, { reason }: AbortSignal): TenancyError {
@@ -180,6 +176,19 @@ async function create(parts: Parts, work: JobPayload, onEvent: Listener | undefi
   if (tenant.status === 'active') return { status: 'up_to_date' }
   await finishTenant(parts, tenant, { seed: (work.options as { seed?: boolean }).seed ?? true }, { onEvent })
   return { status: 'created' }
+}
+
+/** Between a reservation and its job a process can die; what it left is queued by whoever works. */
+async function sweep(parts: Parts, signal: AbortSignal, onEvent: Listener | undefined): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await queueReserved(parts, onEvent)
+      await endLostRuns(parts)
+    } catch (error) {
+      notify(onEvent, { event: 'notice', message: asTenancyError(error).message })
+    }
+    await sleep(sweepMs, undefined, { signal }).catch(() => undefined)
+  }
 }
 
 async function queueReserved(parts: Parts, onEvent: Listener | undefined): Promise<void> {

@@ -41,15 +41,18 @@ export class RemoteVisits {
     const known = this.#answered.get(id)
     if (known?.state === 'completed') return known.output as Answer
     await this.jobs.put('migrate-tenant', id, payload)
+    if (this.#closed) return undefined
     return await new Promise((resolve, reject) => {
       this.#waiting.set(id, { visit, resolve, reject })
       if (!this.#polling) void this.#poll()
     })
   }
 
-  /** Nobody is answered any more, and no visit is withdrawn. */
+  /** Ends the waiting, with no answer; no visit is withdrawn. */
   close(): void {
     this.#closed = true
+    for (const { resolve } of this.#waiting.values()) resolve(undefined)
+    this.#waiting.clear()
   }
 
   async #poll(): Promise<void> {

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy, type TenancyEvent } from '../../src/index.ts'
 import { useNamespace } from '../support/namespace.ts'
@@ -57,6 +58,32 @@ test('many at once are all made, each by one worker', async () => {
   }
 })
 
+test('a job that has not failed is not queued anew, and one that there is not is named', async () => {
+  const [done] = await tenancy.queue.jobs({ state: 'completed', limit: 1 })
+  expect(await tenancy.queue.retry(done?.id ?? '')).toEqual(done)
+  for (const id of ['nonsense', '00000000-0000-4000-8000-000000000000']) {
+    await expect(tenancy.queue.retry(id)).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' })
+    await expect(tenancy.queue.wait(id)).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' })
+  }
+})
+
+test('a job whose end could not be written down is taken up again', async () => {
+  const registry = new URL(namespace.registryUrl).pathname.slice(1)
+  await namespace.sql(
+    `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;
+     CREATE TRIGGER refuse BEFORE UPDATE ON tenantctl_jobs.job
+       FOR EACH ROW WHEN (NEW.state = 'completed') EXECUTE FUNCTION refuse()`,
+    undefined,
+    registry,
+  )
+  const { jobId } = await tenancy.queue.create({ name: 'Unsaid' })
+  await expect
+    .poll(() => events, { timeout: 10_000 })
+    .toContainEqual(expect.objectContaining({ event: 'notice', message: expect.stringContaining('not now') }))
+  await namespace.sql('DROP TRIGGER refuse ON tenantctl_jobs.job', undefined, registry)
+  expect(await tenancy.queue.wait(jobId)).toMatchObject({ state: 'completed', retries: 1 })
+}, 30_000)
+
 test('the command line queues, works and waits', async () => {
   const file = await namespace.writeConfig()
   const options = { cwd: namespace.directory }
@@ -86,6 +113,19 @@ describe('no worker at all', () => {
     expect(await waiting.done).toMatchObject({ exitCode: 130, stderr: expect.stringContaining('goes on without you') })
     const jobs = await startBin(['jobs', '--json', ...config], { cwd: own.directory }).done
     expect(JSON.parse(jobs.stdout)).toMatchObject([{ tenant: 'acme', state: 'created' }])
+  })
+})
+
+describe('a worker that cannot begin', () => {
+  const own = useNamespace()
+
+  test('says so and leaves nothing running', async () => {
+    const worker = own.track(createTenancy(own.config()))
+    await worker.tenants.list()
+    await own.superSql('CREATE SCHEMA tenantctl_jobs', undefined, new URL(own.registryUrl).pathname.slice(1))
+    const { signal } = new AbortController()
+    await expect(worker.queue.work({ signal })).rejects.toMatchObject({ code: 'PRIVILEGES_INSUFFICIENT' })
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
   })
 })
 
