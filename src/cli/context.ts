@@ -38,6 +38,11 @@ export function createContext(parts: {
   const sources = () => ({ flags: options.flags, env: io.env, cwd: io.cwd })
   const config = once(async () => (await library()).resolveConfig(sources()))
   let opened: Tenancy | undefined
+  let configured: Listener | undefined
+  const onEvent: Listener = event => {
+    reporter.event(event)
+    configured?.(event)
+  }
 
   return {
     io,
@@ -45,10 +50,10 @@ export function createContext(parts: {
     reporter,
     signal: signals.signal,
     interactive: canPrompt(io, options),
-    runOptions: { signal: signals.signal, onEvent: event => reporter.event(event) },
+    runOptions: { signal: signals.signal, onEvent },
     fleetOptions: () => {
       signals.drainFirst()
-      return { signal: signals.signal, drain: signals.drain, onEvent: event => reporter.event(event) }
+      return { signal: signals.signal, drain: signals.drain, onEvent }
     },
     library,
     config,
@@ -56,21 +61,15 @@ export function createContext(parts: {
     tenancy: once(async () => {
       const { createTenancy } = await library()
       const { config: resolved } = await config()
-      // What happens before there is a command to tell it: the embedded server starts, the registry is made.
-      opened = createTenancy({ ...resolved, onEvent: tellBoth(reporter, resolved.onEvent) })
+      configured = resolved.onEvent
+      // For what happens before there is a command to tell it: the embedded server starts, the registry is made.
+      opened = createTenancy({ ...resolved, onEvent })
       return opened
     }),
     leaveSignalsToChild: signals.leaveToChild,
     close: async () => {
       await opened?.close()
     },
-  }
-}
-
-function tellBoth(reporter: Reporter, configured: Listener | undefined): Listener {
-  return event => {
-    reporter.event(event)
-    configured?.(event)
   }
 }
 

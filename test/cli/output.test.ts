@@ -57,6 +57,26 @@ describe('text', () => {
     expect(told).toEqual([event, event, event])
   })
 
+  test("tells what happens while the command runs to the configuration's listener as well", async () => {
+    const told: unknown[] = []
+    const event: TenancyEvent = { event: 'notice', message: 'a remark' }
+    const library = {
+      resolveConfig: async () => ({
+        config: { onEvent: (each: unknown) => told.push(each) },
+        settings: [],
+        file: null,
+      }),
+    }
+    const create = async (_: unknown, { onEvent }: { onEvent: (event: TenancyEvent) => void }) => {
+      onEvent(event)
+      return { ...tenant('acme'), created: true }
+    }
+    expect((await runCli(['create', 'acme'], { tenancy: { tenants: { create } }, library })).stderr).toContain(
+      'a remark',
+    )
+    expect(told).toEqual([event])
+  })
+
   test('is a table without borders or control characters', async () => {
     const { stdout } = await runCli(['list'], { tenancy: { tenants: { list } } })
     expect(stdout).toBe(
@@ -91,6 +111,8 @@ describe('text', () => {
     const { stdout } = await runCli(['list'], { tenancy })
     expect(stdout).toContain('Evil\\u001b[2J\\u009b31m\\u000d\\nroot\\u202etxt\\u061c')
     expect(stdout.split('\n')).toHaveLength(3)
+    const json = await runCli(['list', '--json'], { tenancy })
+    expect(json.stdout).toContain('root\\u202etxt\\u061c')
 
     const told = await runCli(['list'], { tenancy: { tenants: { list: refuse('QUERY_FAILED', 'no \u001b[31mway') } } })
     expect(told.stderr).toBe('error: no \\u001b[31mway\n')
