@@ -98,5 +98,16 @@ describe.each(settings)('with a $admin admin, roles $roles, a row that names', (
     ])
   })
 
+  test.runIf(roles === 'separate')("the migrator's password is not taken for the application's", async () => {
+    const { id } = await tenancy.tenants.get('b')
+    const swap = 'UPDATE tenantctl.tenants SET (db_password, migrator_password) = (migrator_password, db_password)'
+    await registry(`${swap} WHERE uuid = $1`, [id])
+    for (const role of ['app', 'migrator'] as const) {
+      await expect(tenancy.tenants.url('b', { role })).rejects.toMatchObject({ code: 'DECRYPTION_FAILED' })
+    }
+    await registry(`${swap} WHERE uuid = $1`, [id])
+    expect((await tenancy.tenants.url('b', { role: 'migrator' })).reveal()).toContain('_migrator')
+  })
+
   afterAll(() => tenancy.close())
 })

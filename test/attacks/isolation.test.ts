@@ -111,6 +111,7 @@ describe.each(everySetting())('a tenant of a $admin admin, roles $roles', ({ adm
       for (const statement of [
         'CREATE TABLE t (a int)',
         'CREATE TEMPORARY TABLE t (a int)',
+        "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         'CREATE SCHEMA s',
         'CREATE EXTENSION pgcrypto',
@@ -123,7 +124,12 @@ describe.each(everySetting())('a tenant of a $admin admin, roles $roles', ({ adm
         `SET ROLE "${own.username}_owner"`,
         `SET ROLE "${own.username}_migrator"`,
         "INSERT INTO tenantctl_migrations.knex_migrations (name) VALUES ('forged')",
+        "UPDATE tenantctl_migrations.knex_migrations SET name = 'forged'",
         'DELETE FROM tenantctl_migrations.knex_migrations',
+        'TRUNCATE tenantctl_migrations.knex_migrations',
+        'BEGIN; LOCK TABLE tenantctl_migrations.knex_migrations',
+        'UPDATE tenantctl_migrations.knex_migrations_lock SET is_locked = 1',
+        'DROP TABLE tenantctl_migrations.knex_migrations_lock',
       ]) {
         const outcome = await sql(logins.app, statement).catch((error: { code: string }) => error.code)
         expect([statement, outcome]).toEqual([statement, refused])

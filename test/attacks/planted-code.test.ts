@@ -42,6 +42,9 @@ describe.each(everySetting())('what a tenant of a $admin admin plants, roles $ro
       // Read at every login as that role: the tenant's own names come before those of the system.
       await sql(url, 'SET ROLE NONE; ALTER ROLE SESSION_USER SET search_path = public, pg_catalog')
     }
+    // A tenant may not; somebody may have done it for it, and then it is read at the admin's login as well.
+    const { database } = await tenancy.tenants.get('mallory')
+    await namespace.sql(`ALTER DATABASE "${database}" SET search_path = public, pg_catalog`)
   })
 
   /** Sequences are not rolled back: they tell how often, and as whom, planted code ran. */
@@ -194,6 +197,11 @@ function plants(schema: string): string[] {
     `CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON ${table} FOR EACH ROW EXECUTE FUNCTION public.on_row()`,
     `CREATE CONSTRAINT TRIGGER later AFTER INSERT ON ${table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.on_row()`,
     `CREATE RULE r AS ON DELETE TO ${schema}.knex_migrations_lock DO ALSO SELECT public.payload()`,
+    // A cast that is asked for whenever the column is read.
+    'CREATE TYPE public.odd AS (n int)',
+    "CREATE FUNCTION public.odd_text(public.odd) RETURNS text LANGUAGE plpgsql AS 'BEGIN PERFORM public.payload(); RETURN 0; END'",
+    'CREATE CAST (public.odd AS text) WITH FUNCTION public.odd_text(public.odd) AS IMPLICIT',
+    `ALTER TABLE ${schema}.knex_migrations_lock ALTER is_locked TYPE public.odd USING ROW(is_locked)::public.odd`,
     `ALTER TABLE ${schema}.knex_migrations_lock ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`,
     `CREATE POLICY p ON ${schema}.knex_migrations_lock USING (public.yes(is_locked))`,
     `ALTER TABLE ${table} ADD COLUMN d int DEFAULT public.one(1)`,

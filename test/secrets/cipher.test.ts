@@ -55,6 +55,11 @@ describe('refused as DECRYPTION_FAILED', () => {
     await refused(await ring.seal(new Secret('x'), 'here'), 'here', keyRing([two]))
   })
 
+  test('the id of another key of the ring', async () => {
+    const [both, sealed] = [keyRing([one, two]), await ring.seal(new Secret('x'), 'here')]
+    await refused(sealed.replace(`.${ring.keyId}.`, `.${keyRing([two]).keyId}.`), 'here', both)
+  })
+
   test.each(['', '.', 'v1', 'v1..', 'v2.a.b', 'plain text'])('%j', async sealed => {
     await refused(sealed)
   })
