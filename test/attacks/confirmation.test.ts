@@ -1,4 +1,6 @@
 /** Nothing is dropped, rolled back or rotated that nobody agreed to: neither by a pipe nor by a race. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy } from '../../src/index.ts'
 import { useNamespace } from '../support/namespace.ts'
@@ -59,6 +61,23 @@ describe.each(commands)('%s %s', (...words) => {
     expect(exitCode).toBe(2)
     expect(await everything()).toEqual(before)
   })
+})
+
+test('nor does `yes |` confirm what is asked for outside of a selection', async () => {
+  const { run } = await tenancy.migrations.run({ all: true }, { verify: true })
+  const { database } = await tenancy.tenants.get('acme')
+  const kept = namespace.writeFile('embedded/.tenantctl/kept', '')
+  const before = await everything()
+  for (const [command, cwd] of [
+    [['rollback', '--run', run ?? '']],
+    [['doctor', '--fix', '--drop-orphan', database]],
+    [['embedded', 'reset'], join(namespace.directory, 'embedded')],
+  ] as [string[], string?][]) {
+    const { exitCode, all } = await bin(command, { input: 'reset\n0\ny\n', ...(cwd ? { cwd } : {}) })
+    expect([command, exitCode, all]).toEqual([command, 2, expect.stringContaining('--yes')])
+  }
+  expect(await everything()).toEqual(before)
+  expect(existsSync(kept)).toBe(true)
 })
 
 test('--yes is no selection', async () => {

@@ -1,6 +1,7 @@
 import { chmodSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
+import { TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseAddress, type ServerAddress, toUrl } from '../../src/postgres/address.ts'
 import { connect, poolTls, withClient } from '../../src/postgres/connect.ts'
@@ -22,6 +23,7 @@ const certificates = {
   commonNameOnly: authority.issue({ commonName: 'localhost' }),
   expired: authority.issue({ commonName: 'tests', names: 'DNS:localhost,IP:127.0.0.1', days: -1 }),
   otherAuthority: stranger.issue({ commonName: 'tests', names: 'DNS:localhost,IP:127.0.0.1' }),
+  selfSigned: made.authority('localhost'),
 }
 const client = authority.issue({ commonName: 'certified' })
 
@@ -130,6 +132,7 @@ describe('sslmode', () => {
       commonNameOnly: ['plain', 'encrypted', 'encrypted', 'encrypted', 'encrypted', 'encrypted'],
       expired: ['plain', 'encrypted', 'encrypted', refused, refused, refused],
       otherAuthority: ['plain', 'encrypted', 'encrypted', refused, refused, refused],
+      selfSigned: ['plain', 'encrypted', 'encrypted', refused, refused, refused],
     })
     await present(certificates.right)
   })
@@ -277,4 +280,38 @@ describe('a proxy that strips TLS', () => {
       expect(Buffer.concat(sent).toString('hex')).toBe('0000000804d2162f')
     },
   )
+})
+
+test('verify-full has said nothing to a server whose certificate it refuses', async () => {
+  let certificate: Certificate = certificates.right
+  let heard = Buffer.alloc(0)
+  const listener = createServer(socket => {
+    socket
+      .on('error', () => undefined)
+      .once('data', () => {
+        socket.write('S')
+        const secure = new TLSSocket(socket, { isServer: true, key: certificate.key, cert: certificate.cert })
+        secure
+          .on('error', () => undefined)
+          .on('data', data => {
+            heard = Buffer.concat([heard, data])
+            secure.destroy()
+          })
+      })
+  })
+  await new Promise<void>(resolve => listener.listen(0, '127.0.0.1', resolve))
+  const { port } = listener.address() as { port: number }
+  const heardWith = async (shown: Certificate) => {
+    certificate = shown
+    heard = Buffer.alloc(0)
+    const code = await attempt({ ...address({ sslmode: 'verify-full', sslrootcert: root, host: 'localhost' }), port })
+    return [code, heard.toString('latin1').includes('postgres')]
+  }
+  const { right, otherHost, expired, otherAuthority, selfSigned } = certificates
+  expect(await heardWith(right)).toEqual(['CONNECTION_FAILED', true])
+  for (const shown of [otherHost, expired, otherAuthority, selfSigned]) {
+    expect(await heardWith(shown)).toEqual(['TLS_FAILED', false])
+    expect(heard).toHaveLength(0)
+  }
+  listener.close()
 })

@@ -1,5 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createTenancy, generateEncryptionKey } from '../../src/index.ts'
+import { inspect } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { createTenancy, generateEncryptionKey, type Tenancy } from '../../src/index.ts'
+import { Secret } from '../../src/secrets/secret.ts'
+import { live } from '../faults/life.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { startServer, type TestServer } from '../support/servers.ts'
 
@@ -11,6 +14,10 @@ describe('a server that logs everything', () => {
       log_min_duration_statement: 0,
       log_parameter_max_length: -1,
       log_min_messages: 'info',
+      shared_preload_libraries: 'pg_stat_statements,auto_explain',
+      'pg_stat_statements.track': 'all',
+      'auto_explain.log_min_duration': 0,
+      'auto_explain.log_nested_statements': 'on',
     }
     server = await startServer({ settings })
   })
@@ -43,6 +50,61 @@ describe('a server that logs everything', () => {
       // A superuser may keep the verifier out of the log as well.
       if (namespace === loggedAsSuper) expect(verifiers).toHaveLength(1)
     }
+  })
+
+  test('nor do errors tell one, whichever statement fails', async () => {
+    // The admin's own password was set by this test's namespace, in clear.
+    await logged.superSql('CREATE EXTENSION pg_stat_statements; SELECT pg_stat_statements_reset()')
+    const logBefore = (await server.log()).length
+    const revealed = new Set<string>([logged.encryptionKey, new URL(logged.adminUrl).password])
+    const { reveal } = Secret.prototype
+    const watching = vi.spyOn(Secret.prototype, 'reveal').mockImplementation(function (this: Secret) {
+      const text = reveal.call(this)
+      // The server gets verifiers, and a plain admin cannot keep them out of its log.
+      if (!text.includes('SCRAM-SHA-256$')) revealed.add(text)
+      return text
+    })
+    const told: unknown[] = []
+    /** Runs it with every seventh statement failing, in turn, until all go through; returns how often it failed. */
+    async function failing(work: (tenancy: Tenancy, at: number) => Promise<unknown>): Promise<number> {
+      for (let at = 1; ; at += 7) {
+        const tenancy = logged.track(createTenancy(logged.config({ onEvent: event => void told.push(event) })))
+        const moment = at % 2 === 0 ? 'cut' : 'lost'
+        const ending = await live({ at, moment }, async () => await work(tenancy, at))
+        told.push(ending)
+        await tenancy.close()
+        if (ending.statement === undefined) return at
+      }
+    }
+    const count = await failing((tenancy, at) => tenancy.tenants.create({ name: `failing${at}` }))
+    expect(count).toBeGreaterThan(20)
+    await failing(tenancy => tenancy.tenants.rotatePassword({ tenants: [`failing${count}`] }))
+    await failing((tenancy, at) => tenancy.tenants.drop({ tenants: [`failing${at}`] }, { ifExists: true }))
+    const tenancy = logged.track(createTenancy(logged.config()))
+    told.push(await tenancy.operations.list({ limit: 1000 }))
+    await tenancy.close()
+    watching.mockRestore()
+    expect(told.some(each => inspect(each).includes("kind: 'threw'"))).toBe(true)
+    const places = {
+      told: inspect(told, { depth: 20, showHidden: true }) + JSON.stringify(told),
+      log: (await server.log()).slice(logBefore),
+      statements: JSON.stringify(await logged.superSql('SELECT query FROM pg_stat_statements')),
+      registry: JSON.stringify(
+        await logged.superSql(
+          'SELECT t::text FROM tenantctl.tenants t UNION ALL SELECT o::text FROM tenantctl.operations o UNION ALL SELECT s::text FROM tenantctl.operation_steps s',
+          [],
+          `${logged.prefix}_registry`,
+        ),
+      ),
+    }
+    expect(places.log).toContain('Query Text')
+    expect(places.statements).toContain('CREATE DATABASE')
+    const secrets = [...revealed].filter(each => each.length > 7)
+    expect(secrets.length).toBeGreaterThan(5)
+    const found = Object.entries(places).flatMap(([place, text]) =>
+      secrets.filter(secret => text.includes(secret)).map(secret => [place, secret]),
+    )
+    expect(found).toEqual([])
   })
 })
 
