@@ -2,7 +2,7 @@ import type { Selection } from '../fleet/selection.ts'
 import type { CliContext } from './context.ts'
 import { plural } from './output/format.ts'
 import { clean } from './output/sanitize.ts'
-import { confirmByRetyping, requireInteractive } from './prompts.ts'
+import { confirmByRetyping, registryInWords, requireInteractive } from './prompts.ts'
 
 const named = 10
 
@@ -25,14 +25,15 @@ export async function confirmFleet(
   })
   // Nothing to lose for certain is nothing to ask about; the library decides again what is there.
   if (!tenants || tenants.length === 0) return tenants && []
+  const where = await registryInWords(context)
   const [first] = tenants
   if (tenants.length === 1 && first) {
-    const what = `${doing} tenant ${clean(first.slug)} (${clean(first.name)}), database ${clean(first.database)}`
+    const what = `${doing} tenant ${clean(first.slug)} (${clean(first.name)}), database ${clean(first.database)}, ${where}`
     await confirmByRetyping(context, { what, expected: first.slug })
   } else {
     const slugs = tenants.slice(0, named).map(tenant => clean(tenant.slug))
     const rest = tenants.length > named ? `, and ${tenants.length - named} more` : ''
-    const what = `${doing} ${plural(tenants.length, 'tenant')}: ${slugs.join(', ')}${rest}`
+    const what = `${doing} ${plural(tenants.length, 'tenant')}: ${slugs.join(', ')}${rest}; ${where}`
     await confirmByRetyping(context, { what, expected: String(tenants.length) })
   }
   return tenants.map(tenant => tenant.id)

@@ -1,5 +1,6 @@
 import type { CliContext } from './context.ts'
 import { CliError } from './errors.ts'
+import { clean } from './output/sanitize.ts'
 
 /**
  * Asks to retype a slug, a count or a word before something is destroyed.
@@ -18,6 +19,12 @@ export async function confirmByRetyping(
   if (answer.trim() !== question.expected) {
     throw new CliError('CONFIRMATION_REQUIRED', 'the answer did not match; nothing was done')
   }
+}
+
+/** Shown with what is asked: the same names are in every environment, and this is not always the one that was meant. */
+export async function registryInWords(context: CliContext): Promise<string> {
+  const { settings } = await context.settings()
+  return `registry ${clean(settings.find(({ key }) => key === 'registry')?.value)}`
 }
 
 /** Called before anything is looked up, so that a script without --yes fails the same way whatever exists. */

@@ -169,6 +169,25 @@ describe.each(everySetting())('a hostile tenant of a $admin admin, roles $roles'
     }
   })
 
+  test.runIf(roles === 'single')('that puts a foreign table there, where it is let, is told about that', async () => {
+    // By itself it cannot (see isolation.test.ts): a superuser has installed the wrapper for it.
+    await namespace.superSql(
+      `CREATE EXTENSION postgres_fdw SCHEMA pg_catalog; GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO PUBLIC`,
+      [],
+      `${namespace.tenantPrefix}mallory`,
+    )
+    await sql(
+      hostile,
+      `CREATE SERVER nowhere FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '1');
+       CREATE USER MAPPING FOR CURRENT_USER SERVER nowhere OPTIONS (password 'x');
+       ALTER TABLE knex_migrations_lock RENAME TO kept;
+       CREATE FOREIGN TABLE knex_migrations_lock (index int, is_locked int) SERVER nowhere`,
+    )
+    const { mallory } = await migrateAll()
+    expect(mallory).toMatchObject({ status: 'failed', error: { message: expect.stringMatching(/foreign|nowhere/) } })
+    await sql(hostile, 'DROP SERVER nowhere CASCADE; ALTER TABLE kept RENAME TO knex_migrations_lock')
+  })
+
   test('that raises errors of its own is not believed for more than itself', async () => {
     const raise = (state: string, message: string) =>
       `CREATE OR REPLACE FUNCTION ${schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,6 +1,7 @@
 /** Nothing is dropped, rolled back or rotated that nobody agreed to: neither by a pipe nor by a race. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy } from '../../src/index.ts'
 import { useNamespace } from '../support/namespace.ts'
@@ -104,8 +105,11 @@ describe.runIf(hasTerminal)('on a terminal', () => {
     ['Ctrl-C', ['drop', 'acme'], /Type acme/, '\u0003', 130],
     ['Ctrl-D', ['drop', 'acme'], /Type acme/, '\u0004', 130],
   ])('%s does nothing', async (_what, command, prompt, keys, code) => {
-    const { exitCode } = await bin(command, { tty: true, answers: [[prompt, keys]] })
+    const { exitCode, stdout } = await bin(command, { tty: true, answers: [[prompt, keys]] })
     expect(exitCode).toBe(code)
+    // The same names may be in another registry, which is the one that was meant.
+    const { host, pathname } = new URL(namespace.registryUrl)
+    expect(stripVTControlCharacters(stdout).replaceAll(/\s+/g, '')).toContain(`@${host}${pathname}`)
     expect((await tenancy.tenants.list()).map(each => each.slug)).toEqual(['acme', 'globex'])
   })
 

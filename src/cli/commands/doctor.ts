@@ -4,7 +4,7 @@ import { CliError } from '../errors.ts'
 import { positiveInteger } from '../options.ts'
 import { doctorText } from '../output/doctor.ts'
 import { clean } from '../output/sanitize.ts'
-import { confirmByRetyping } from '../prompts.ts'
+import { confirmByRetyping, registryInWords, requireInteractive } from '../prompts.ts'
 
 interface Input {
   server?: string
@@ -49,9 +49,10 @@ export default defineCommand<Input, DoctorResult>({
     }
   },
   async run(input, context) {
-    for (const name of input.dropOrphans) {
+    for (const name of context.options.yes ? [] : input.dropOrphans) {
       const what = `dropping the orphaned database ${clean(name)} with all of its data`
-      await confirmByRetyping(context, { what, expected: name })
+      requireInteractive(context, what)
+      await confirmByRetyping(context, { what: `${what}; ${await registryInWords(context)}`, expected: name })
     }
     return await (await context.tenancy()).doctor({ ...input, ...context.runOptions })
   },

@@ -17,7 +17,7 @@ import {
 } from '../options.ts'
 import { fleetText } from '../output/fleet.ts'
 import { formatTime, plural } from '../output/format.ts'
-import { confirmByRetyping, requireInteractive } from '../prompts.ts'
+import { confirmByRetyping, registryInWords, requireInteractive } from '../prompts.ts'
 
 interface Input {
   selection: SelectionInput | undefined
@@ -71,5 +71,5 @@ async function confirmRun(context: CliContext, id: string): Promise<void> {
   const run = await (await context.tenancy()).runs.get(id)
   const changed = run.tenants.filter(each => each.applied.length > 0 || each.status === 'interrupted').length
   const what = `undoing run ${run.id} (${run.command}, ${formatTime(run.startedAt)}) on ${plural(changed, 'tenant')}`
-  await confirmByRetyping(context, { what, expected: String(changed) })
+  await confirmByRetyping(context, { what: `${what}; ${await registryInWords(context)}`, expected: String(changed) })
 }
