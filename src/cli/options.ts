@@ -187,6 +187,34 @@ export function readRollout(command: Command): RolloutInput {
   return Object.fromEntries(rolloutKeys.filter(key => options[key] !== undefined).map(key => [key, options[key]]))
 }
 
+/** The tenants of a fleet command, and how it goes about them. */
+export interface FleetInput {
+  selection: SelectionInput
+  rollout: RolloutInput
+}
+
+export function readFleet(command: Command): FleetInput {
+  return { selection: readSelection(command), rollout: readRollout(command) }
+}
+
+/** What is pending, for `plan` and `migrate`. */
+export interface PendingInput {
+  to?: string
+  verify?: true
+  strict?: true
+  allowChanged?: true
+}
+
+export function readPending(command: Command): PendingInput {
+  const { to, verify, strict, allowChanged } = command.opts()
+  return {
+    ...(to === undefined ? {} : { to }),
+    ...(verify ? { verify } : {}),
+    ...(strict ? { strict } : {}),
+    ...(allowChanged ? { allowChanged } : {}),
+  }
+}
+
 export type LoginRole = 'app' | 'migrator'
 
 /** Which of a tenant's logins, where it has two (`roles: 'separate'`). */

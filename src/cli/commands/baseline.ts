@@ -1,4 +1,3 @@
-import { fleetExitCode } from '../exit-codes.ts'
 import { fleetCommand } from '../fleet-command.ts'
 
 export default fleetCommand<{ to: string }>({
@@ -8,5 +7,5 @@ export default fleetCommand<{ to: string }>({
   read: options => ({ to: options.to as string }),
   examples: ['tenantctl baseline acme --to 20260103_add_labels'],
   run: ({ migrations }, selection, options) => migrations.baseline(selection, options),
-  exitCode: fleetExitCode,
+  alwaysFleet: true,
 })

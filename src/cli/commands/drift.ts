@@ -1,22 +1,12 @@
 import type { DriftReport, SchemaGroup } from '../../index.ts'
 import { defineCommand, examples } from '../command.ts'
-import {
-  concurrencyOptions,
-  type RolloutInput,
-  readRollout,
-  readSelection,
-  type SelectionInput,
-  selectionOptions,
-  toSelection,
-} from '../options.ts'
+import { concurrencyOptions, type FleetInput, readFleet, selectionOptions, toSelection } from '../options.ts'
 import { failure } from '../output/fleet.ts'
 import { plural } from '../output/format.ts'
 import { clean } from '../output/sanitize.ts'
 import type { Style } from '../output/style.ts'
 
-interface Input {
-  selection: SelectionInput
-  rollout: RolloutInput
+interface Input extends FleetInput {
   check: boolean
 }
 
@@ -29,8 +19,7 @@ export default defineCommand<Input, DriftReport>({
     examples(command, ['tenantctl drift --all', 'tenantctl drift --label plan=pro --check --json'])
   },
   read: command => ({
-    selection: readSelection(command),
-    rollout: readRollout(command),
+    ...readFleet(command),
     check: Boolean(command.opts().check),
   }),
   async run(input, context) {

@@ -3,21 +3,10 @@ import type { FleetResult } from '../../fleet/result.ts'
 import { defineCommand, examples } from '../command.ts'
 import { confirmFleet } from '../confirm-fleet.ts'
 import { selectionExitCode, selectionFailure } from '../exit-codes.ts'
-import {
-  concurrencyOptions,
-  type RolloutInput,
-  readRollout,
-  readSelection,
-  retention,
-  type SelectionInput,
-  selectionOptions,
-  toSelection,
-} from '../options.ts'
+import { concurrencyOptions, type FleetInput, readFleet, retention, selectionOptions, toSelection } from '../options.ts'
 import { fleetText } from '../output/fleet.ts'
 
-interface Input {
-  selection: SelectionInput
-  rollout: RolloutInput
+interface Input extends FleetInput {
   force: boolean
   ifExists: boolean
   backup?: string | false
@@ -44,8 +33,7 @@ export default defineCommand<Input, FleetResult>({
   read(command) {
     const { force, ifExists, backup, retain } = command.opts()
     return {
-      selection: readSelection(command),
-      rollout: readRollout(command),
+      ...readFleet(command),
       force: Boolean(force),
       ifExists: Boolean(ifExists),
       ...(backup === undefined ? {} : { backup }),

@@ -5,9 +5,11 @@ import type { CliContext } from '../context.ts'
 import { CliError } from '../errors.ts'
 import { fleetExitCode } from '../exit-codes.ts'
 import {
+  type PendingInput,
   type RolloutInput,
   readInputFile,
   readOptionalSelection,
+  readPending,
   readRollout,
   readSelection,
   rolloutOptions,
@@ -23,7 +25,8 @@ interface Input {
   selection: SelectionInput | undefined
   planFile?: string
   resume?: string
-  rollout: RolloutInput & { to?: string; verify?: boolean; strict?: boolean; allowChanged?: boolean }
+  pending: PendingInput
+  rollout: RolloutInput
   dryRun: boolean
   queue: boolean
   wait: boolean
@@ -70,43 +73,33 @@ export default defineCommand<Input, Result>({
     ])
   },
   read(command) {
-    const { to, dryRun, verify, strict, allowChanged, plan, resume, queue, wait } = command.opts()
-    const rollout: Input['rollout'] = readRollout(command)
-    if (to !== undefined) rollout.to = to
-    if (verify) rollout.verify = true
-    if (strict) rollout.strict = true
-    if (allowChanged) rollout.allowChanged = true
+    const { to, dryRun, plan, resume, queue, wait } = command.opts()
+    const how = { pending: readPending(command), rollout: readRollout(command) }
     const alone = [dryRun && '--dry-run', plan && '--plan'].find(Boolean)
     if (queue && alone) throw new CliError('USAGE', `--queue leaves the work to others; it goes without ${alone}`)
     if (wait && !queue) throw new CliError('USAGE', '--wait is for --queue')
     const queued = { queue: Boolean(queue), wait: Boolean(wait) }
     const given = readOptionalSelection(command)
     const own = plan ?? resume
-    if (own === undefined) return { selection: readSelection(command), rollout, dryRun: Boolean(dryRun), ...queued }
+    if (own === undefined) return { selection: readSelection(command), ...how, dryRun: Boolean(dryRun), ...queued }
     const clash = [given && 'a selection', plan && resume && '--resume', dryRun && '--dry-run', plan && to && '--to']
     const first = clash.find(Boolean)
     if (first) throw new CliError('USAGE', `--${plan ? 'plan' : 'resume'} has its tenants; it goes without ${first}`)
-    return { selection: undefined, rollout, dryRun: false, ...queued, ...(plan ? { planFile: plan } : { resume }) }
+    return { selection: undefined, ...how, dryRun: false, ...queued, ...(plan ? { planFile: plan } : { resume }) }
   },
   async run(input, context) {
     if (input.queue) return await enqueue(input, context)
     const { migrations } = await context.tenancy()
-    const { resume, planFile } = input
+    const { resume, planFile, pending } = input
+    const how = { ...input.rollout, ...pending }
     if (planFile !== undefined) {
       const plan = readPlan(await readInputFile(planFile, context.io), planFile)
-      return await migrations.run(null, { ...input.rollout, plan, ...context.fleetOptions() })
+      return await migrations.run(null, { ...how, plan, ...context.fleetOptions() })
     }
-    if (resume !== undefined) return await migrations.run(null, { ...input.rollout, resume, ...context.fleetOptions() })
+    if (resume !== undefined) return await migrations.run(null, { ...how, resume, ...context.fleetOptions() })
     const selection = await toSelection(input.selection as SelectionInput, context.io)
-    if (!input.dryRun) return await migrations.run(selection, { ...input.rollout, ...context.fleetOptions() })
-    const { to, verify, strict, allowChanged } = input.rollout
-    const options = {
-      ...(to === undefined ? {} : { to }),
-      ...(verify ? { verify } : {}),
-      ...(strict ? { strict } : {}),
-      ...(allowChanged ? { allowChanged } : {}),
-    }
-    const tenants = await migrations.plan(selection, { ...options, ...context.runOptions })
+    if (!input.dryRun) return await migrations.run(selection, { ...how, ...context.fleetOptions() })
+    const tenants = await migrations.plan(selection, { ...pending, ...context.runOptions })
     const findings = await lintPending(migrations, tenants)
     return { command: 'migrate', dryRun: true, total: tenants.length, groups: groupPlans(tenants), findings, tenants }
   },
@@ -138,8 +131,9 @@ function afterwards({ run, stopped, failed }: FleetResult, embedded: string): st
 async function enqueue(input: Input, context: CliContext): Promise<Result> {
   const { queue } = await context.tenancy()
   const selection = input.selection ? await toSelection(input.selection, context.io) : null
-  const { resume } = input
-  const queued = await queue.migrate(selection, { ...input.rollout, ...(resume === undefined ? {} : { resume }) })
+  const { resume, rollout, pending } = input
+  const resumed = resume === undefined ? {} : { resume }
+  const queued = await queue.migrate(selection, { ...rollout, ...pending, ...resumed })
   if (!input.wait) return { command: 'migrate', queued: true, ...queued }
   return await queue.result(queued.run, context.runOptions)
 }

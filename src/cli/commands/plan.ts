@@ -3,13 +3,20 @@ import { resolve } from 'node:path'
 import type { LintFinding, PlanFile } from '../../index.ts'
 import { defineCommand, examples } from '../command.ts'
 import { CliError } from '../errors.ts'
-import { readSelection, type SelectionInput, selectionOptions, toSelection } from '../options.ts'
+import {
+  type PendingInput,
+  readPending,
+  readSelection,
+  type SelectionInput,
+  selectionOptions,
+  toSelection,
+} from '../options.ts'
 import { lintPending, planText } from '../output/plan.ts'
 import { clean } from '../output/sanitize.ts'
 
 interface Input {
   selection: SelectionInput
-  options: { to?: string; verify?: boolean; strict?: boolean; allowChanged?: boolean }
+  options: PendingInput
   out: string | undefined
 }
 
@@ -30,16 +37,7 @@ export default defineCommand<Input, Result>({
     examples(command, ['tenantctl plan --all -o plan.json', 'tenantctl plan --label plan=pro --to 20260103_add_labels'])
   },
   writesFile: true,
-  read(command) {
-    const { to, verify, strict, allowChanged, out } = command.opts()
-    const options = {
-      ...(to === undefined ? {} : { to }),
-      ...(verify ? { verify } : {}),
-      ...(strict ? { strict } : {}),
-      ...(allowChanged ? { allowChanged } : {}),
-    }
-    return { selection: readSelection(command), options, out }
-  },
+  read: command => ({ selection: readSelection(command), options: readPending(command), out: command.opts().out }),
   async run({ selection, options, out }, context) {
     const { migrations } = await context.tenancy()
     const chosen = await toSelection(selection, context.io)

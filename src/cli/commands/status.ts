@@ -2,24 +2,14 @@ import type { FleetResult } from '../../fleet/result.ts'
 import type { FleetSummary } from '../../index.ts'
 import { defineCommand, examples } from '../command.ts'
 import { fleetExitCode } from '../exit-codes.ts'
-import {
-  concurrencyOptions,
-  type RolloutInput,
-  readRollout,
-  readSelection,
-  type SelectionInput,
-  selectionOptions,
-  toSelection,
-} from '../options.ts'
+import { concurrencyOptions, type FleetInput, readFleet, selectionOptions, toSelection } from '../options.ts'
 import { failure } from '../output/fleet.ts'
 import { plural } from '../output/format.ts'
 import { clean } from '../output/sanitize.ts'
 import { summaryText } from '../output/summary.ts'
 import { table } from '../output/table.ts'
 
-interface Input {
-  selection: SelectionInput
-  rollout: RolloutInput
+interface Input extends FleetInput {
   check: boolean
   summary: boolean
 }
@@ -38,8 +28,7 @@ export default defineCommand<Input, Result>({
     examples(command, ['tenantctl status acme', 'tenantctl status --all --check', 'tenantctl status --all --summary'])
   },
   read: command => ({
-    selection: readSelection(command),
-    rollout: readRollout(command),
+    ...readFleet(command),
     check: Boolean(command.opts().check),
     summary: Boolean(command.opts().summary),
   }),
