@@ -1,5 +1,5 @@
 import { asTenancyError, type ErrorReport } from '../errors.ts'
-import { databaseLockKey } from '../migrations/migrate.ts'
+import { databaseLockKey } from '../migrations/database-lock.ts'
 import type { ServerAddress } from '../postgres/address.ts'
 import { connect, withAdmin } from '../postgres/connect.ts'
 import { publicMayCreate } from '../postgres/harden.ts'

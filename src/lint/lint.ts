@@ -2,7 +2,8 @@ import type { parseSync } from 'libpg-query'
 import type { Migration } from '../migrations/source.ts'
 import type { SqlScript } from '../migrations/sql-file.ts'
 import type { Statement } from '../migrations/sql-lexer.ts'
-import { type Node, type Problem, problemsOf, type RuleName, tablesMade } from './rules.ts'
+import type { Node } from './nodes.ts'
+import { type Problem, problemsOf, type RuleName, tablesMade } from './rules.ts'
 
 /** A statement that is dangerous on a table in use, and the safer way. */
 export interface LintFinding {

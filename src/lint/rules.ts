@@ -1,5 +1,4 @@
-/** A statement as libpg-query parses it: `{ AlterTableStmt: { … } }`, with the names of PostgreSQL's own parse nodes. */
-export type Node = Record<string, unknown>
+import { constantOf, isVolatile, lastName, type Node, nameOf } from './nodes.ts'
 
 export interface Problem {
   rule: RuleName
@@ -38,17 +37,6 @@ export const ruleNames = [
 
 export type RuleName = (typeof ruleNames)[number]
 
-/** Functions whose value differs per row: as a default they make PostgreSQL rewrite the table (manual, ALTER TABLE, Notes). */
-const volatileFunctions = [
-  'random',
-  'gen_random_uuid',
-  'uuid_generate_v4',
-  'uuidv4',
-  'uuidv7',
-  'clock_timestamp',
-  'timeofday',
-  'nextval',
-]
 const serialTypes = ['serial', 'bigserial', 'smallserial', 'serial4', 'serial8', 'serial2']
 
 /** What is dangerous about one statement on a live table. */
@@ -290,26 +278,4 @@ function rewrite(what: string): Problem {
     message: `${what} rewrites the table while nobody can read it`,
     safer: 'pg_repack, or a time of your choosing outside a rollout',
   }
-}
-
-function isVolatile(expression: unknown): boolean {
-  if (typeof expression !== 'object' || expression === null) return false
-  const call = (expression as Node).FuncCall as Node | undefined
-  if (call && volatileFunctions.includes(lastName({ List: { items: call.funcname as Node[] } }))) return true
-  return Object.values(expression).some(isVolatile)
-}
-
-function constantOf(node: Node | undefined): string {
-  const constant = node?.A_Const as { ival?: { ival?: number }; sval?: { sval?: string } } | undefined
-  return constant?.sval ? String(constant.sval.sval) : String(constant?.ival?.ival ?? 0)
-}
-
-/** `schema.table`, or `table` where the file names no schema. */
-function nameOf(relation: Node | undefined): string {
-  return [relation?.schemaname, relation?.relname].filter(Boolean).join('.')
-}
-
-function lastName(node: Node): string {
-  const { items = [] } = (node.List ?? {}) as { items?: Node[] }
-  return items.map(each => String((each.String as Node | undefined)?.sval ?? '')).at(-1) ?? ''
 }

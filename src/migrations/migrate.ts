@@ -1,8 +1,8 @@
 import { type ErrorCode, TenancyError, throwIfAborted } from '../errors.ts'
-import { type Listener, notify } from '../events.ts'
+import { notify } from '../events.ts'
 import type { Client } from '../postgres/connect.ts'
-import { advisoryUnlock, findLockHolder, lockKey, withAdvisoryLock } from '../postgres/locks.ts'
-import { query } from '../postgres/query.ts'
+import { advisoryUnlock } from '../postgres/locks.ts'
+import { databaseLockKey, type LockOptions, withDatabaseLock } from './database-lock.ts'
 import { type AppliedMigration, MigrationHistory } from './history.ts'
 import { bindKnex } from './knex-binding.ts'
 import { forgetProgressText, runStatements } from './non-transactional.ts'
@@ -12,7 +12,7 @@ import type { Migration } from './source.ts'
 import type { SqlScript } from './sql-file.ts'
 import { canGoTogether, sendTogether } from './together.ts'
 
-export interface MigrateOptions {
+export interface MigrateOptions extends LockOptions {
   /** Up to and including this migration; default: all. */
   to?: string | undefined
   /** Go back instead. */
@@ -21,20 +21,14 @@ export interface MigrateOptions {
   recordOnly?: boolean | undefined
   /** Milliseconds; 0: none. */
   statementTimeoutMs: number
-  /** Milliseconds to wait for another run on the same database. */
-  waitMs: number
   /** Schema of knex's tables; default `public`. */
   schema?: string
-  /** Slug, for events and messages. */
-  tenant: string
   /** Called under the lock when there is something to do, before anything is done. */
   beforeFirst?: ((plan: readonly Migration[], from: string | null) => Promise<void>) | undefined
   /** Called under the lock when all is done, also when there was nothing to do. */
   afterLast?: ((result: MigrateResult) => Promise<void>) | undefined
   /** The session ends right after, and the lock with it, so that it is not released before. Default: false. */
   sessionEnds?: boolean | undefined
-  signal?: AbortSignal | undefined
-  onEvent?: Listener | undefined
 }
 
 export interface MigrateResult {
@@ -113,41 +107,6 @@ async function migrateLocked(
   const done = { ...result, to: applied.at(-1) ?? null, applied }
   await options.afterLast?.(done)
   return done
-}
-
-/** Of the lock that whoever changes what is in a database holds, in that database. */
-export const databaseLockKey = lockKey('migrate')
-
-/** One run at a time changes a database, by migrations or seeds; the others wait. */
-export async function withDatabaseLock<T>(
-  client: Client,
-  options: Pick<MigrateOptions, 'tenant' | 'waitMs' | 'signal' | 'onEvent'>,
-  work: () => Promise<T>,
-): Promise<T> {
-  await refusePooler(client)
-  const { tenant } = options
-  const wait = {
-    timeoutMs: options.waitMs,
-    signal: options.signal,
-    onWait: async () => {
-      const reason = `another run is at work in its database${await nameHolder(client)}`
-      notify(options.onEvent, { event: 'waiting', tenant, reason })
-    },
-    onTimeout: async () =>
-      new TenancyError('TENANT_LOCKED', `another run is at work in this database${await nameHolder(client)}`, {
-        tenant,
-        hint: '`tenantctl operations` shows which; wait for it, then run the same command again',
-      }),
-  }
-  return withAdvisoryLock(client, databaseLockKey, wait, work)
-}
-
-/** The tenant itself can hold the lock: then no operation is running, but the session can be ended. */
-async function nameHolder(client: Client): Promise<string> {
-  const holder = await findLockHolder(client, databaseLockKey).catch(() => undefined)
-  if (!holder) return ''
-  const { pid, role, application, since } = holder
-  return `: pid ${pid} (${[role, application].filter(Boolean).join(', ')}) has held its lock, connected since ${since}`
 }
 
 interface Run {
@@ -284,25 +243,6 @@ function closeTexts({ history, options, batch }: Run, migration: Migration): str
 function applyPlan(before: AppliedMigration[], ran: string[], rollback: boolean): string[] {
   const names = before.map(each => each.name)
   return rollback ? names.filter(name => !ran.includes(name)) : [...names, ...ran]
-}
-
-/**
- * Session locks do not survive a transaction-mode pooler. One shows by the process id it made up for us; behind one in
- * session mode at least every statement meets the same backend.
- */
-async function refusePooler(client: Client): Promise<void> {
-  const backend = async () =>
-    (await query<{ pid: number }>(client, 'asking for the backend', 'SELECT pg_catalog.pg_backend_pid() AS pid'))[0]
-      ?.pid
-  const first = await backend()
-  if (first === (client as unknown as { processID: number }).processID) return
-  for (let attempt = 0; attempt < 5; attempt += 1) {
-    if ((await backend()) !== first) {
-      throw new TenancyError('POOLER_IN_PATH', 'a transaction-mode pooler stands between tenantctl and PostgreSQL', {
-        hint: 'give the address of PostgreSQL itself: migrations need locks that belong to a session',
-      })
-    }
-  }
 }
 
 function noWayBack(migration: Migration): TenancyError {

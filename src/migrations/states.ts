@@ -25,3 +25,10 @@ export function knownStates(migrations: readonly Migration[], to?: string): Know
     pending: hash => (hash === null ? undefined : states.get(hash)?.pending),
   }
 }
+
+/** Hashes of the states in which a tenant lacks nothing up to and including `to`. */
+export function hashesFrom(migrations: readonly Migration[], to: string | undefined): string[] {
+  const names = migrations.map(migration => migration.name)
+  const least = to === undefined ? names.length : names.indexOf(findMigration(migrations, to).name) + 1
+  return Array.from({ length: names.length - least + 1 }, (_, more) => versionOf(names.slice(0, least + more)).hash)
+}

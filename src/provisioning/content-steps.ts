@@ -1,5 +1,6 @@
+import { withDatabaseLock } from '../migrations/database-lock.ts'
 import { bindKnex } from '../migrations/knex-binding.ts'
-import { migrateDatabase, withDatabaseLock } from '../migrations/migrate.ts'
+import { migrateDatabase } from '../migrations/migrate.ts'
 import type { Seed } from '../migrations/source.ts'
 import { versionOf } from '../migrations/version.ts'
 import { historySchema } from '../registry/roles.ts'

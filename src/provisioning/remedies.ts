@@ -1,6 +1,6 @@
 import { isTenancyError, TenancyError } from '../errors.ts'
+import { withDatabaseLock } from '../migrations/database-lock.ts'
 import { MigrationHistory } from '../migrations/history.ts'
-import { withDatabaseLock } from '../migrations/migrate.ts'
 import { versionOf } from '../migrations/version.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import type { RetainedTenant } from '../registry/retained-tenants.ts'

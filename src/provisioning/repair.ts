@@ -1,5 +1,5 @@
 import { throwIfAborted } from '../errors.ts'
-import { databaseLockKey } from '../migrations/migrate.ts'
+import { databaseLockKey } from '../migrations/database-lock.ts'
 import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import { databaseKinds } from '../registry/operation-journal.ts'

@@ -4,9 +4,10 @@ import type { Selection } from '../fleet/selection.ts'
 import { type LintFinding, lintMigrations } from '../lint/lint.ts'
 import type { RollbackTarget } from '../migrations/plan.ts'
 import { findMigration, type Migration, readMigrations } from '../migrations/source.ts'
-import { versionOf } from '../migrations/version.ts'
+import { hashesFrom } from '../migrations/states.ts'
 import type { LoadedTenant, Visited } from '../registry/fleet-registry.ts'
 import { type ConfirmedOptions, refuseOthers } from './confirmed.ts'
+import { newMigrations, refuseDangerous } from './dangerous.ts'
 import { readDuration } from './durations.ts'
 import {
   type FleetOptions,
@@ -254,13 +255,6 @@ function upToDate(tenant: LoadedTenant): Outcome {
   return { status: 'up_to_date', from: tenant.schemaVersion, to: tenant.schemaVersion, applied: [] }
 }
 
-/** Hashes of the states in which a tenant lacks nothing up to and including `to`. */
-export function hashesFrom(migrations: readonly Migration[], to: string | undefined): string[] {
-  const names = migrations.map(migration => migration.name)
-  const least = to === undefined ? names.length : names.indexOf(findMigration(migrations, to).name) + 1
-  return Array.from({ length: names.length - least + 1 }, (_, more) => versionOf(names.slice(0, least + more)).hash)
-}
-
 function readTarget(migrations: readonly Migration[], options: RollbackOptions): RollbackTarget {
   if ('to' in options) {
     findMigration(migrations, options.to)
@@ -289,23 +283,4 @@ export function readLimits(parts: Parts, options: Pick<MigrateOptions, 'lockTime
     lockTimeoutMs: readDuration('lockTimeout', options.lockTimeout) ?? lockTimeoutMs,
     statementTimeoutMs: readDuration('statementTimeout', options.statementTimeout) ?? statementTimeoutMs,
   }
-}
-
-/** Files that were not applied to any tenant yet. */
-async function newMigrations(parts: Parts): Promise<Migration[]> {
-  const migrations = await parts.migrations()
-  const known = await parts.checksums.known(migrations)
-  return migrations.filter(({ name }) => !known.has(name))
-}
-
-export async function refuseDangerous(parts: Parts): Promise<void> {
-  const findings = await lintMigrations(await newMigrations(parts))
-  const [first] = findings
-  if (!first) return
-  const list = findings.map(({ migration, line, message, rule }) => `${migration}, line ${line}: ${message} (${rule})`)
-  throw new TenancyError('MIGRATIONS_UNSAFE', list.join('\n'), {
-    migration: first.migration,
-    line: first.line,
-    hint: `${first.safer}; a comment "-- migrate:allow ${first.rule}" above the statement says that it is meant so`,
-  })
 }

@@ -6,10 +6,12 @@ import type { FleetResult } from '../fleet/result.ts'
 import { planRollout } from '../fleet/rollout.ts'
 import type { Selection } from '../fleet/selection.ts'
 import { findMigration } from '../migrations/source.ts'
+import { hashesFrom } from '../migrations/states.ts'
 import { type JobPayload, PutBack } from '../queue/job.ts'
 import type { JobResult } from '../queue/job-queue.ts'
 import type { BegunJob } from '../queue/worker.ts'
 import type { Visited } from '../registry/fleet-registry.ts'
+import { refuseDangerous } from './dangerous.ts'
 import { readDuration } from './durations.ts'
 import { runOverTenants, type SurveyedFleet, surveyTenants, type Work } from './fleet.ts'
 import { KnownFiles } from './known-files.ts'
@@ -20,7 +22,7 @@ import {
   type TenantOrder,
   type VisitOrder,
 } from './migration-order.ts'
-import { hashesFrom, type MigrateOptions, readLimits, refuseDangerous, wantedOf } from './migrations.ts'
+import { type MigrateOptions, readLimits, wantedOf } from './migrations.ts'
 import type { Parts } from './parts.ts'
 import { RemoteVisits } from './remote-visits.ts'
 

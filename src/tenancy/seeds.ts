@@ -1,7 +1,7 @@
 import { notify } from '../events.ts'
 import type { FleetResult } from '../fleet/result.ts'
 import type { Selection } from '../fleet/selection.ts'
-import { withDatabaseLock } from '../migrations/migrate.ts'
+import { withDatabaseLock } from '../migrations/database-lock.ts'
 import type { Client } from '../postgres/connect.ts'
 import { findSeed, seedDatabase, wasCommitted } from '../seeds.ts'
 import { asTenant, databaseWaitMs, type FleetOptions, journaled, runOverTenants, surveyTenants } from './fleet.ts'

@@ -5,7 +5,7 @@
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy, type Listener, type Tenancy, type TenancyEvent } from '../../src/index.ts'
-import { databaseLockKey, withDatabaseLock } from '../../src/migrations/migrate.ts'
+import { databaseLockKey, withDatabaseLock } from '../../src/migrations/database-lock.ts'
 import { parseAddress } from '../../src/postgres/address.ts'
 import { withClient } from '../../src/postgres/connect.ts'
 import { sql, urlWith } from '../support/client.ts'

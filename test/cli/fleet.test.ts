@@ -27,7 +27,10 @@ function recording(outcomes: TenantOutcome[]) {
     return fleet('migrate', outcomes)
   }
   const lint = async () => []
-  return { calls, tenancy: { migrations: { run, status: run, plan: run, rollback: run, lint }, seeds: { run } } }
+  return {
+    calls,
+    tenancy: { migrations: { run, status: run, plan: run, rollback: run, baseline: run, lint }, seeds: { run } },
+  }
 }
 
 describe('selections', () => {
@@ -84,11 +87,17 @@ describe('migrate', () => {
     )
   })
 
-  test('a single named tenant is a fleet all the same', async () => {
-    const { stdout, exitCode } = await runCli(['migrate', 'globex', '--json'], { tenancy: recording([broken]).tenancy })
-    expect(JSON.parse(stdout)).toEqual(fleet('migrate', [broken]))
-    expect(exitCode).toBe(5)
-  })
+  test.each([['migrate'], ['seed'], ['baseline', '--to', '001']])(
+    'a single named tenant is a fleet all the same: %s',
+    async (command, ...more) => {
+      const args = [command, 'globex', ...more]
+      const { stdout, exitCode } = await runCli([...args, '--json'], { tenancy: recording([broken]).tenancy })
+      expect(JSON.parse(stdout)).toEqual(fleet('migrate', [broken]))
+      expect(exitCode).toBe(5)
+      const text = await runCli(args, { tenancy: recording([broken]).tenancy })
+      expect(text.stdout).toContain('1 failed of 1 tenant')
+    },
+  )
 
   test('of a large fleet lists only what failed', async () => {
     const many = Array.from({ length: 40 }, (_, index): TenantOutcome => ({ tenant: `t${index}`, status: 'migrated' }))
