@@ -1,7 +1,7 @@
 import type { ErrorCode, ErrorReport } from '../errors.ts'
 
 /** The table of the command-line contract; 130 and 143 are what a shell shows for SIGINT and SIGTERM. */
-export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 130 | 143
+type ExitCode = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 130 | 143
 
 /** A `Record`, so that a new error code does not compile until someone has decided how it ends. */
 export const exitCodes: Record<ErrorCode, ExitCode> = {

@@ -25,7 +25,7 @@ export interface OutputStream extends Writable {
   columns?: number
 }
 
-export interface SignalSource {
+interface SignalSource {
   on(signal: SignalName, listener: (signal: SignalName) => void): unknown
   off(signal: SignalName, listener: (signal: SignalName) => void): unknown
 }

@@ -36,7 +36,7 @@ export function wholeNumber(value: string): number {
 }
 
 /** `5` or `5%`. */
-export function countOrPercent(value: string): number | string {
+function countOrPercent(value: string): number | string {
   if (/^\d+$/.test(value)) return wholeNumber(value)
   const percent = Number(value.match(/^(\d+(?:\.\d+)?)%$/)?.[1])
   if (!(percent <= 100)) throw new InvalidArgumentError('Expected a number, or a percentage such as 5%.')

@@ -11,7 +11,7 @@ interface Problem {
 }
 
 /** What a file holds: rows that can be read, each with its line, and why the others cannot. */
-export interface TenantRows {
+interface TenantRows {
   source: string
   rows: { line: number; row: Row }[]
   problems: Problem[]

@@ -53,7 +53,7 @@ const names = v.object(
 
 const hook = v.optional(v.custom<() => unknown>(value => typeof value === 'function', 'a function'))
 
-export const configSchema = v.object(
+const configSchema = v.object(
   {
     registry: v.optional(
       v.lazy(input =>
@@ -166,7 +166,7 @@ function line(path: (string | number)[], expected: string, found: unknown): stri
   return `${key === '' ? '' : `${key}: `}expected ${expected}, found ${describe(found, path[0])}`
 }
 
-export function formatPath(path: readonly (string | number)[]): string {
+function formatPath(path: readonly (string | number)[]): string {
   return path.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('')
 }
 

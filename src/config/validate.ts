@@ -11,7 +11,7 @@ import { completeUrl, type UrlContext, UrlProblem, urlExpected } from './url.ts'
 export const registryDatabase = 'tenantctl'
 const maintenanceDatabase = 'postgres'
 
-export interface ConfigBase {
+interface ConfigBase {
   /** Absolute folder that relative paths are meant from. */
   directory: string
   /** How messages call the configuration: a file's name. */

@@ -17,7 +17,7 @@ interface Entry<Value> {
 }
 
 /** Without word from the registry for that long, something is read again before it is used. */
-export const timeToLiveMs = 5_000
+const timeToLiveMs = 5_000
 /** A registry that does not answer keeps nobody who could be served from memory. */
 const patienceMs = 2_000
 /** Entries; one takes about a kilobyte. */

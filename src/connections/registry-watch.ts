@@ -5,12 +5,12 @@ import { adminSettings, type Client, close, connect } from '../postgres/connect.
 import { query } from '../postgres/query.ts'
 
 /** Every change of a tenant or of its domains is told here, with the tenant's id. */
-export const channel = 'tenantctl_tenants'
+const channel = 'tenantctl_tenants'
 
 const firstRetryMs = 250
 const longestRetryMs = 15_000
 
-export interface WatchListener {
+interface WatchListener {
   changed(tenantId: string): void
   /** The connection was lost: what was changed meanwhile is not known. */
   lost(): void

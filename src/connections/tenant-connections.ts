@@ -27,7 +27,7 @@ export interface ConnectionStats extends PoolStats {
   misses: number
 }
 
-export interface Entered {
+interface Entered {
   tenant: Tenant
   connection: Knex
 }

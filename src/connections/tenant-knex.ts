@@ -3,7 +3,7 @@ import type { Client } from '../postgres/connect.ts'
 import type { Lease } from './tenant-connection.ts'
 
 /** Where a tenant's knex gets its connections. */
-export interface LeaseSource {
+interface LeaseSource {
   /** Throws what keeps a connection from being had. */
   acquire(): Promise<Lease>
   release(lease: Lease): void

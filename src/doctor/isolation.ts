@@ -18,7 +18,7 @@ const neighbours = 3
 /** Of the tenant's own sessions: nobody in production waits for a test for long. */
 const settings = { ...adminSettings, lock_timeout: '1s', statement_timeout: '5s' }
 
-export interface IsolationOptions extends Pick<ExamineOptions, 'server' | 'signal' | 'onEvent'> {
+interface IsolationOptions extends Pick<ExamineOptions, 'server' | 'signal' | 'onEvent'> {
   sample?: Sample | undefined
 }
 

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TenancyError } from '../errors.ts'
 
-export interface ToolRun {
+interface ToolRun {
   /** All of the child's environment: nothing of ours reaches it. */
   env?: Record<string, string>
   /** A file descriptor that stdout is written to. Default: it is collected. */
@@ -11,7 +11,7 @@ export interface ToolRun {
   signal?: AbortSignal | undefined
 }
 
-export interface ToolResult {
+interface ToolResult {
   stdout: string
   stderr: string
   /** Null when a signal ended it. */

@@ -14,7 +14,7 @@ export interface ClientTools {
 }
 
 /** Where to look for them; see `tools` of the configuration. */
-export interface ToolPlaces {
+interface ToolPlaces {
   directory: string | null
   path: readonly string[]
 }

@@ -38,7 +38,7 @@ export function groupFailures<T extends Pick<TenantOutcome, 'tenant' | 'error'>>
  * What differs between tenants that fail alike: quoted names that hold the slug (database, role), process ids, and the
  * values of the row in question.
  */
-export function withoutTenant(message: string, slug: string): string {
+function withoutTenant(message: string, slug: string): string {
   const forms = [slug, slug.replaceAll('-', '_')]
   return message
     .replace(/"([^"]*)"/g, (quoted, name: string) => (forms.some(form => name.includes(form)) ? '"…"' : quoted))

@@ -2,7 +2,7 @@ import { TenancyError } from '../errors.ts'
 import type { FleetRunOptions } from './run-fleet.ts'
 
 /** One visit's right to go on. */
-export interface VisitSignal {
+interface VisitSignal {
   signal: AbortSignal
   /** Why the visit was cut off, as an error; undefined when it was not. */
   error(cause: unknown): TenancyError | undefined

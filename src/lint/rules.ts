@@ -8,14 +8,14 @@ export interface Problem {
   safer: string
 }
 
-export interface RuleContext {
+interface RuleContext {
   /** Tables that the same file has made: nobody uses them yet. */
   created: ReadonlySet<string>
   /** Whether the file runs in a transaction. */
   transactional: boolean
 }
 
-export const ruleNames = [
+const ruleNames = [
   'syntax-error',
   'index-not-concurrent',
   'concurrently-in-transaction',

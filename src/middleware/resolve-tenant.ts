@@ -21,7 +21,7 @@ export interface ResolveOptions<Request = RequestLike> {
   trustForwardedHost?: boolean | undefined
 }
 
-export type ResolveTenant<Request> = (request: Request) => Promise<string | undefined>
+type ResolveTenant<Request> = (request: Request) => Promise<string | undefined>
 
 const slugPattern = /^[a-z](?:-?[a-z0-9])*$/
 const uuidPattern = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/

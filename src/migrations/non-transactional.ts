@@ -16,7 +16,7 @@ const dropped = ['42704']
 const createIndexConcurrently =
   /^create\s+(?:unique\s+)?index\s+concurrently\s+(?:if\s+not\s+exists\s+)?((?:"(?:[^"]|"")+"|[\w$]+)(?:\s*\.\s*(?:"(?:[^"]|"")+"|[\w$]+))?)\s+on\s/i
 
-export interface ScriptRun {
+interface ScriptRun {
   file: string
   name: string
   checksum: string

@@ -19,7 +19,7 @@ export interface Migration {
   load(): Promise<MigrationModule>
 }
 
-export interface MigrationModule {
+interface MigrationModule {
   up: (knex: Knex) => unknown
   down: ((knex: Knex) => unknown) | undefined
   transactional: boolean

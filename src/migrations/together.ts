@@ -8,7 +8,7 @@ interface Internals {
   }
 }
 
-export interface PieceFailure {
+interface PieceFailure {
   /** Of the statement that failed. */
   index: number
   /** The driver's, with its position counted from the beginning of that statement. */

@@ -113,7 +113,7 @@ export async function markDatabase(client: Client, name: string, marker: string)
   await query(client, `marking database "${name}"`, statement)
 }
 
-export interface DatabaseGrant {
+interface DatabaseGrant {
   role: string
   privileges: readonly ('CONNECT' | 'TEMPORARY' | 'CREATE')[]
 }

@@ -4,7 +4,7 @@ import { query } from './query.ts'
 import { sqlstate, sqlstateOf } from './sqlstate.ts'
 
 /** Somebody else's things, for an attempt to reach them. */
-export interface Surroundings {
+interface Surroundings {
   database: string
   role: string
   /** Role of the admin. */

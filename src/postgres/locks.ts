@@ -6,7 +6,7 @@ import { query } from './query.ts'
 import { adminFacts } from './server.ts'
 import { endSession } from './sessions.ts'
 
-export interface LockWait {
+interface LockWait {
   /** Milliseconds to wait for another holder; 0: try once. */
   timeoutMs: number
   signal?: AbortSignal | undefined
@@ -109,7 +109,7 @@ function hasComment(beginning: string): string {
   return `pg_catalog.starts_with(COALESCE(pg_catalog.shobj_description(a.usesysid, 'pg_authid'), ''), ${beginning})`
 }
 
-export async function tryAdvisoryLock(client: Client, key: string): Promise<boolean> {
+async function tryAdvisoryLock(client: Client, key: string): Promise<boolean> {
   const [row] = await query<{ locked: boolean }>(
     client,
     'taking an advisory lock',

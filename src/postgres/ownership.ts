@@ -5,7 +5,7 @@ import { query, queryTogether } from './query.ts'
 import { isMemberText } from './roles.ts'
 
 /** Two roles of a tenant or of a template; one and the same where it has a single role. */
-export interface OwnerAndApp {
+interface OwnerAndApp {
   owner: string
   app: string
 }
@@ -68,7 +68,7 @@ interface Dependency {
 }
 
 /** How far a copy of a template has been taken over; asked from another database. */
-export interface Takeover {
+interface Takeover {
   /** Something in it still belongs to a role of the template. */
   owned: boolean
   /** The new owner is a member of the old one. */

@@ -3,9 +3,9 @@ import type { ServerAddress } from './address.ts'
 import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
 
 /** The role that PgBouncer asks the server with, and the schema and function it asks. */
-export const authUser = 'pgbouncer'
+const authUser = 'pgbouncer'
 
-export interface PgBouncerInput {
+interface PgBouncerInput {
   /** Name of the server in the configuration. */
   server: string
   /** Where PgBouncer finds the server; as admin, for its maintenance database. */

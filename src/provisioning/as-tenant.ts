@@ -14,7 +14,7 @@ export interface KnownLogin extends TenantCredentials {
 type LoginContext = Pick<StepContext, 'parts' | 'tenant'> & Partial<Pick<StepContext, 'logins'>>
 
 /** Asks the registry where it is not known already. */
-export async function credentialsOf({ parts, tenant, logins }: LoginContext, login: TenantLogin): Promise<KnownLogin> {
+async function credentialsOf({ parts, tenant, logins }: LoginContext, login: TenantLogin): Promise<KnownLogin> {
   const known = logins?.get(login) ?? (await parts.registry.credentials(tenant, login))
   logins?.set(login, known)
   return known

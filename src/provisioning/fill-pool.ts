@@ -35,7 +35,7 @@ export interface PoolFilling extends PoolStatus {
   removed: number
 }
 
-export interface FillOptions extends RunOptions {
+interface FillOptions extends RunOptions {
   size: number
   /** How old, in milliseconds, one has to be that does not fit before it is removed: another program may want it. */
   staleAfterMs: number

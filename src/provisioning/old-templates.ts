@@ -8,14 +8,14 @@ import { templateDifferences } from './template-differences.ts'
 import { whileNobodyBuilds } from './template-remains.ts'
 
 /** Templates of a server by whether a new tenant would be copied from them. */
-export interface KnownTemplates {
+interface KnownTemplates {
   /** Names of those that tenants are made from now, with seeds and without, whether they are built or not. */
   current: string[]
   /** Finished ones that are not among them. */
   old: OldTemplate[]
 }
 
-export interface OldTemplate {
+interface OldTemplate {
   name: string
   /** Undefined for what its builder had no time to record. */
   builtAt: string | undefined

@@ -18,7 +18,7 @@ import type { ProvisioningParts } from './parts.ts'
 import type { ProvisioningStep, StepContext, TenantOnServer } from './step.ts'
 import { StepLog } from './step-log.ts'
 
-export interface OperationOptions {
+interface OperationOptions {
   signal?: AbortSignal | undefined
   onEvent?: Listener | undefined
   parameters?: object

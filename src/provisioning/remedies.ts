@@ -19,7 +19,7 @@ import { rotatePassword } from './rotate-password.ts'
 import { resumeTenant, suspendTenant } from './suspend.ts'
 import { undropTenant } from './undrop.ts'
 
-export interface RemedyWork {
+interface RemedyWork {
   parts: ProvisioningParts
   /** Read anew, after the lock was seen to be free. */
   tenant: Tenant
@@ -31,7 +31,7 @@ export interface RemedyWork {
 }
 
 /** How an operation that was cut off is brought to an end. */
-export interface Remedy {
+interface Remedy {
   /** Wanted after a failure that was told as well: it too leaves something half-done. Default: after a crash alone. */
   afterFailure?: true
   /**

@@ -17,7 +17,7 @@ import type { ProvisioningParts } from './parts.ts'
 import { applySteps, type ProvisioningStep, type StepContext } from './step.ts'
 import { refuseHalfMade } from './suspend.ts'
 
-export interface RotateOptions extends RunOptions {
+interface RotateOptions extends RunOptions {
   /** Leave open sessions alone: they logged in with the old password. Default: false, they are ended. */
   keepSessions?: boolean | undefined
 }

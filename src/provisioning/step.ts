@@ -64,7 +64,7 @@ interface Planned {
   plan(context: StepContext): Promise<StepPlan>
 }
 
-export interface StepPlan {
+interface StepPlan {
   /** What recovery must know, written down with the beginning of the step. */
   note: object | undefined
   apply(): Promise<unknown>

@@ -8,7 +8,7 @@ import { closeTenant, openTenant } from './access.ts'
 import type { Place } from './handover.ts'
 import type { ProvisioningStep, TenantOnServer } from './step.ts'
 
-export interface TombstonePlan {
+interface TombstonePlan {
   /** How long the data is kept after the drop. Unused on the way back. */
   retainMs: number
   /** What the tenant is after an undrop: one that was suspended is not let in. */
@@ -55,7 +55,7 @@ export function tombstoneSteps(plan: TombstonePlan): readonly ProvisioningStep[]
 }
 
 /** The same tenant under the names of its tombstone: made from its id, so that they are its own. */
-export function tombstoneOf<T extends Pick<Tenant, 'id' | 'database' | 'username'>>(tenant: T): T {
+function tombstoneOf<T extends Pick<Tenant, 'id' | 'database' | 'username'>>(tenant: T): T {
   const name = `tenantctl_old_${tenant.id.replaceAll('-', '')}`
   return { ...tenant, database: name, username: name }
 }

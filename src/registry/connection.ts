@@ -207,7 +207,7 @@ export interface BulkWrite {
   text(rows: BulkRows): string
 }
 
-export interface BulkRows {
+interface BulkRows {
   /** SQL for a JSON array of them. */
   json: string
   /** For a LIMIT: the planner thinks of a hundred rows otherwise, and would rather read whole tables. */

@@ -6,7 +6,7 @@ import type { TenantStatus } from './tenant.ts'
 import { fromTenants } from './tenant-row.ts'
 
 /** Tenants that are alike as far as the registry knows. */
-export interface CensusGroup {
+interface CensusGroup {
   version: string | null
   hash: string | null
   status: TenantStatus

@@ -16,7 +16,7 @@ export interface Visited {
 }
 
 /** A whole selection at a glance. */
-export interface Survey {
+interface Survey {
   /** Slugs of the tenants that need nothing, by the version they are at. */
   current: { version: string | null; slugs: string[] }[]
   /** By slug. */
@@ -30,7 +30,7 @@ export interface LoadedTenant extends TenantVersion {
   sealedNext: Record<TenantLogin, string | null>
 }
 
-export interface VersionRecord {
+interface VersionRecord {
   id: string
   version: { name: string | null; hash: string }
   /** The operation that ends with it. */

@@ -123,7 +123,7 @@ export class OperationJournal {
 }
 
 /** One to begin with: a row of `operations` as JSON, for `beginText`. */
-export interface NewOperation {
+interface NewOperation {
   id: string
   kind: OperationKind
   tenant: string

@@ -1,4 +1,4 @@
-export const operationKinds = [
+const operationKinds = [
   'create',
   'drop',
   'migrate',

@@ -4,7 +4,7 @@ import { serverRow } from './servers.ts'
 import type { Tenant } from './tenant.ts'
 
 /** `filling`: being made, or left so by a crash; `taken`: its tenant is being made of it; `removing`: as `filling`. */
-export type ReadyStatus = 'filling' | 'ready' | 'taken' | 'removing'
+type ReadyStatus = 'filling' | 'ready' | 'taken' | 'removing'
 
 /** A tenant of the stock: a database with roles that nobody can enter, and that is no customer's yet. */
 export interface ReadyTenant {
@@ -19,7 +19,7 @@ export interface ReadyTenant {
   madeAt: string
 }
 
-export type NewReadyTenant = Omit<ReadyTenant, 'status' | 'madeAt'>
+type NewReadyTenant = Omit<ReadyTenant, 'status' | 'madeAt'>
 
 const columns = `r.uuid AS id, s.name AS server, r.roles, r.template, r.seeds, r.status, r.made_at AS "madeAt"`
 const fromReady = 'tenantctl.ready_tenants r JOIN tenantctl.servers s ON s.id = r.server_id'

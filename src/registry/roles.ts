@@ -6,7 +6,7 @@ import type { Tenant } from './tenant.ts'
 export type RoleModel = 'single' | 'separate'
 
 /** The roles of a tenant by what they do; with `single` all three are the same. */
-export interface TenantRoles {
+interface TenantRoles {
   /** Owns schema public and what is in it. With `separate` it cannot log in. */
   owner: string
   /** Logs in for migrations and seeds, and acts as the owner. */

@@ -8,7 +8,7 @@ import { isAlive, lockKeyOf, OpenRun } from './open-run.ts'
 import { actor } from './operation-journal.ts'
 import type { Run, RunDetails, RunFilter, RunStatus, RunTenant } from './run.ts'
 
-export interface NewRun {
+interface NewRun {
   command: FleetCommand
   parameters: object
   /** Tenants of the selection, and how many of them need nothing. */
@@ -201,7 +201,7 @@ export class RunLedger {
   }
 }
 
-export interface RunNews {
+interface RunNews {
   tenant: string
   status: string
   durationMs: number
@@ -209,7 +209,7 @@ export interface RunNews {
   at: string
 }
 
-export interface RunChange {
+interface RunChange {
   tenant: string
   tenantId: string
   version: string | null

@@ -26,7 +26,7 @@ const batchSize = 200
 const unreadable: ErrorCode[] = ['DECRYPTION_FAILED', 'ENCRYPTION_KEY_MISSING', 'KEY_SERVICE_FAILED']
 const toleratedFailures = 10
 
-export interface RotationOptions {
+interface RotationOptions {
   /** Also those that the first key has sealed already: for a service whose key has a new version. Default: false. */
   all?: boolean | undefined
   signal?: AbortSignal | undefined

@@ -57,7 +57,7 @@ export async function openCredentials(
 }
 
 /** What a stored password on its way says; undefined when there is none, or it cannot be read. */
-export async function openNext(
+async function openNext(
   cipher: Cipher,
   sealed: string | null,
   id: string,

@@ -24,7 +24,7 @@ export interface FoundLogin {
 /** Which of a tenant's logins. */
 export type TenantLogin = 'app' | 'migrator'
 
-export interface TenantQuery {
+interface TenantQuery {
   labels?: Labels | undefined
   server?: string | undefined
   status?: TenantStatus | undefined

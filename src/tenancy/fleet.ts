@@ -41,7 +41,7 @@ export interface TenantVisit extends Visit {
 
 export type Work<T> = (item: T, visit: TenantVisit) => Promise<Omit<TenantOutcome, 'tenant'> | undefined>
 
-export interface FleetDetails {
+interface FleetDetails {
   /** A run that is open already. */
   run?: OpenRun
   /** Leaves the run as it stands, for somebody else to take up. */

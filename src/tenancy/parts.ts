@@ -44,7 +44,7 @@ export interface Parts extends ProvisioningParts {
 }
 
 /** Opens the parts in the order in which they need each other; nothing stays open when one fails. */
-export async function openParts(config: ResolvedConfig): Promise<Parts> {
+async function openParts(config: ResolvedConfig): Promise<Parts> {
   const { address, keys } = await reachRegistry(config)
   const connection = new RegistryConnection(address)
   try {

@@ -20,7 +20,7 @@ export async function selectionOf(
   return { run: run.id, selection, to: to ?? undefined }
 }
 
-export interface RunChanges {
+interface RunChanges {
   run: string
   selection: { tenants: string[] }
   /** Names of the migrations that the run applied, by tenant id. */

@@ -5,7 +5,7 @@ import type { CliContext } from '../context.ts'
 import { addGlobalOptions } from '../global-options.ts'
 import { clean } from '../output/sanitize.ts'
 
-export interface Candidate {
+interface Candidate {
   value: string
   description?: string
 }

@@ -47,7 +47,7 @@ function reasonOf({ code, message, hint }: ErrorReport): string {
 }
 
 /** The line an event leaves behind, if it is worth one. */
-export function eventLine(event: TenancyEvent, style: Style): string | undefined {
+function eventLine(event: TenancyEvent, style: Style): string | undefined {
   const who = 'tenant' in event && event.tenant ? `${style.bold(clean(event.tenant))}  ` : ''
   switch (event.event) {
     case 'waiting':

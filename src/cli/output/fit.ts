@@ -1,7 +1,7 @@
 const longestBar = 24
 const shortestBar = 6
 
-export interface Part {
+interface Part {
   text: string
   /** Where there is too little room, parts go from the least needed on. */
   needed: number

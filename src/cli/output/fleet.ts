@@ -90,7 +90,7 @@ export function failure(outcome: TenantOutcome, style: Style): string {
 }
 
 /** `498 migrated, 1 failed, 1 skipped of 500 tenants in 12.3s`. */
-export function fleetSummary(result: FleetResult, style: Style): string {
+function fleetSummary(result: FleetResult, style: Style): string {
   if (result.total === 0) return style.dim('No tenants matched.')
   const parts: string[] = []
   const changed = result.tenants.find(outcome => !['up_to_date', 'failed', 'skipped'].includes(outcome.status))

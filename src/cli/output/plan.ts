@@ -36,7 +36,7 @@ export async function lintPending(
   return (await migrations.lint({ all: true })).filter(({ migration }) => pending.has(migration.replace(/\.sql$/, '')))
 }
 
-export interface PlanView {
+interface PlanView {
   tenants: readonly PendingPlan[]
   findings: readonly LintFinding[]
   /** Tenants that were looked at, where that is known. */

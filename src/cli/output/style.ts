@@ -16,7 +16,7 @@ export interface Style {
   width?: number | undefined
 }
 
-export type ColorLevel = 0 | 1
+type ColorLevel = 0 | 1
 
 /**
  * Our own decision per stream: chalk's default instance looks at stdout only and ignores NO_COLOR on a terminal.

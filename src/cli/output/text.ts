@@ -35,7 +35,7 @@ export async function textReporter(io: CliIo, options: ReporterOptions): Promise
 }
 
 /** What, why or which statement, what next: a line each. */
-export function errorText(error: unknown, style: Style): string {
+function errorText(error: unknown, style: Style): string {
   const report = toReport(error)
   const [what, ...more] = cleanLines(report.message).split('\n')
   const lines = [`${style.bad('error:')} ${style.bold(what ?? '')}`, ...more.map(line => `  ${line}`)]
