@@ -1,7 +1,7 @@
 /** What a tenant's login is refused: other databases, its own database's settings, roles, files, other sessions. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy, type Tenant } from '../../src/index.ts'
-import { sql, sqlError, tryLogin, urlWith } from '../support/client.ts'
+import { type Row, sql, sqlError, tryLogin, urlWith } from '../support/client.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { everySetting, sharedCatalogs } from './support.ts'
 
@@ -63,6 +63,35 @@ describe.each(everySetting())('a tenant of a $admin admin, roles $roles', ({ adm
         expect((await sqlError(logins.migrator, `SELECT ${end}(${pid})`)).code).toBe(refused)
       }
     }
+  })
+
+  test('gets at nothing that others keep where everybody may come in, nor at their prepared transactions', async () => {
+    const theirs = (await tenancy.tenants.url('victim', { role: 'migrator' })).reveal()
+    const gid = `${namespace.prefix} prepared`
+    await sql(theirs, `BEGIN; SELECT 1; PREPARE TRANSACTION '${gid}'`)
+    await using other = await openSession(urlWith(theirs, { database: 'postgres' }))
+    await other.query("CREATE TEMPORARY TABLE private AS SELECT 'private' AS body")
+    const { rows } = await other.query<{ large: string; schema: string }>(
+      "SELECT lo_from_bytea(0, 'private')::text AS large, pg_my_temp_schema()::regnamespace::text AS schema",
+    )
+    const [{ large, schema } = { large: '', schema: '' }] = rows
+    await eachLogin(async url => {
+      const outside = urlWith(url, { database: 'postgres' })
+      for (const [where, statement] of [
+        [url, `COMMIT PREPARED '${gid}'`],
+        [url, `ROLLBACK PREPARED '${gid}'`],
+        [outside, `SELECT lo_get(${large})`],
+        [outside, `SELECT lo_put(${large}, 0, 'x')`],
+        [outside, `SELECT lo_unlink(${large})`],
+        [outside, `GRANT ALL ON LARGE OBJECT ${large} TO PUBLIC`],
+        [outside, `SELECT * FROM ${schema}.private`],
+        [outside, `DROP TABLE ${schema}.private`],
+      ] as const) {
+        expect([statement, (await sqlError(where, statement)).code]).toEqual([statement, refused])
+      }
+    })
+    await other.query(`SELECT lo_unlink(${large})`)
+    await sql(theirs, `ROLLBACK PREPARED '${gid}'`)
   })
 
   test('changes nothing outside of its database', async () => {
@@ -146,7 +175,7 @@ async function openSession(url: string) {
   const { pid } = (await client.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0] as { pid: number }
   return {
     pid,
-    query: (text: string) => client.query(text),
+    query: <R extends Row>(text: string) => client.query<R>(text),
     [Symbol.asyncDispose]: () => client.end(),
   }
 }

@@ -93,6 +93,7 @@ const fastSettings = {
   fsync: 'off',
   full_page_writes: 'off',
   max_connections: 300,
+  max_prepared_transactions: 5,
   shared_buffers: '64MB',
   max_wal_size: '4GB',
   autovacuum_naptime: '1min',
