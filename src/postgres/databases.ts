@@ -7,6 +7,7 @@ import { sqlstate, sqlstateOf } from './sqlstate.ts'
 export interface Database {
   oid: number
   owner: string
+  ownerIsAdmin: boolean
   allowConnections: boolean
   connectionLimit: number
   /** A DROP DATABASE was interrupted: nobody can connect, dropping it again finishes it (manual, DROP DATABASE). */
@@ -36,7 +37,7 @@ export async function findDatabases(client: Client, names: readonly string[]): P
     client,
     `looking up database ${names.map(name => `"${name}"`).join(', ')}`,
     `SELECT d.datname::text AS name, d.oid, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner,
-            d.datallowconn AS "allowConnections", d.datconnlimit AS "connectionLimit", d.datconnlimit = -2 AS invalid,
+            pg_catalog.pg_get_userbyid(d.datdba) = current_user AS "ownerIsAdmin", d.datallowconn AS "allowConnections", d.datconnlimit AS "connectionLimit", d.datconnlimit = -2 AS invalid,
             pg_catalog.shobj_description(d.oid, 'pg_database') AS marker,
             COALESCE((SELECT pg_catalog.jsonb_object_agg(grantee, granted) FROM (
                SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.pg_get_userbyid(a.grantee)::text END AS grantee,
@@ -73,6 +74,11 @@ export async function createClosedDatabase(client: Client, name: string, templat
     `creating database "${name}"`,
     `CREATE DATABASE ${quoteIdentifier(name)} TEMPLATE ${quoteIdentifier(template)} ALLOW_CONNECTIONS false`,
   )
+}
+
+/** It is as `createClosedDatabase` leaves it. Its name alone proves nothing: ids are public, others may use them first. */
+export function isUnpublished(database: Pick<Database, 'ownerIsAdmin' | 'allowConnections' | 'marker'>): boolean {
+  return database.ownerIsAdmin && !database.allowConnections && database.marker === null
 }
 
 /** Who may do what with a database, and by which memberships. */

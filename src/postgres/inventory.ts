@@ -10,6 +10,7 @@ export interface DatabaseEntry {
   name: string
   owner: string
   ownerIsSuperuser: boolean
+  ownerIsAdmin: boolean
   /** The admin has the rights of the owner. */
   mine: boolean
   allowConnections: boolean
@@ -47,6 +48,7 @@ export async function listDatabases(client: Client): Promise<DatabaseEntry[]> {
     client,
     'listing databases',
     `SELECT d.datname::text AS name, o.rolname::text AS owner, o.rolsuper AS "ownerIsSuperuser",
+            o.rolname = current_user AS "ownerIsAdmin",
             pg_catalog.pg_has_role(d.datdba, 'USAGE') AS mine, d.datallowconn AS "allowConnections",
             d.datconnlimit AS "connectionLimit", d.datconnlimit = -2 AS invalid, c.description AS marker,
             COALESCE((SELECT pg_catalog.jsonb_object_agg(grantee, granted) FROM (

@@ -6,6 +6,7 @@ import {
   createClosedDatabase,
   dropDatabase,
   findDatabase,
+  isUnpublished,
   publishDatabase,
   renameDatabase,
   revokeDatabase,
@@ -188,9 +189,7 @@ export async function removeRemains(
   for (const each of places) {
     for (const name of [each.database, closedName(each)]) {
       const database = await findDatabase(admin, name)
-      // Before it is marked it is shut, under a name that only this registry can make up.
-      const ours = database?.marker === marker || (database?.marker === null && !database.allowConnections)
-      if (ours) await dropDatabase(admin, name)
+      if (database && (database.marker === marker || isUnpublished(database))) await dropDatabase(admin, name)
     }
   }
   // Members first.

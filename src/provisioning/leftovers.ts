@@ -1,5 +1,5 @@
 import { type Client, withAdmin } from '../postgres/connect.ts'
-import { dropDatabase, findDatabase, listSessions } from '../postgres/databases.ts'
+import { dropDatabase, findDatabase, isUnpublished, listSessions } from '../postgres/databases.ts'
 import { countDependencies, type DatabaseEntry, type RoleEntry } from '../postgres/inventory.ts'
 import { dropRole, findRole } from '../postgres/roles.ts'
 import { temporaryRegistryName } from '../registry/install.ts'
@@ -8,7 +8,7 @@ import type { Tenant } from '../registry/tenant.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { RunOptions } from './create.ts'
 import { withTenantLock } from './lock.ts'
-import { readMarker } from './marker.ts'
+import { markerOf, readMarker } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 
 /** A database or role of ours that no tenant's row speaks of. */
@@ -45,14 +45,15 @@ export async function findLeftovers(
   }
   const leftovers: Omit<Leftover, 'slug'>[] = []
   const suspects: { name: string; tenantId: string }[] = []
-  for (const { name, marker, invalid, allowConnections, mine } of found.databases) {
+  for (const database of found.databases) {
+    const { name, marker, invalid } = database
     const tenantId = ours(marker)
     if (tenantId !== undefined && !rows.has(tenantId)) {
       leftovers.push({ server, kind: 'database', name, tenantId, holds: invalid ? 'invalid' : 'data' })
     }
     const temporaryOf = temporaryTenantId(name)
-    // Never opened, never marked: a create or its undoing finishes it, unless there is none any more.
-    if (temporaryOf && !allowConnections && marker === null && mine && !isHalfMade(rows.get(temporaryOf))) {
+    // A create or its undoing finishes it, unless there is none any more.
+    if (temporaryOf && isUnpublished(database) && !isHalfMade(rows.get(temporaryOf))) {
       suspects.push({ name, tenantId: temporaryOf })
     }
   }
@@ -114,7 +115,7 @@ async function isRemovable(
   { kind, name, tenantId, holds }: Leftover,
   evenData: boolean,
 ): Promise<boolean> {
-  const marker = `tenantctl ${parts.registryId} ${tenantId}`
+  const marker = markerOf(parts.registryId, tenantId)
   if (holds !== 'empty' && (await parts.inventory.has(tenantId))) return false
   if (await parts.ready.has(tenantId)) return false
   if (kind === 'role') {
@@ -123,7 +124,7 @@ async function isRemovable(
   }
   const database = await findDatabase(admin, name)
   if (!database) return false
-  if (holds === 'empty') return !database.allowConnections && database.marker === null
+  if (holds === 'empty') return isUnpublished(database)
   return database.marker === marker && (database.invalid || evenData)
 }
 
@@ -137,8 +138,7 @@ export async function removeTemporaryRegistry(
   const doing = `connecting to server "${defaultServer}" as ${address.user}`
   return withAdmin(address, { signal: options.signal, doing }, async admin => {
     const database = await findDatabase(admin, name)
-    if (!database || database.allowConnections || database.marker !== null) return undefined
-    if (database.owner !== address.user) return undefined
+    if (!database || !isUnpublished(database)) return undefined
     await dropDatabase(admin, name)
     return name
   })

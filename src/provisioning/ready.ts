@@ -1,5 +1,5 @@
 import type { Client } from '../postgres/connect.ts'
-import { dropDatabase, findDatabase } from '../postgres/databases.ts'
+import { dropDatabase, findDatabase, isUnpublished } from '../postgres/databases.ts'
 import { dropRole, findRole } from '../postgres/roles.ts'
 import { adminFacts } from '../postgres/server.ts'
 import type { ReadyTenant } from '../registry/ready-tenants.ts'
@@ -76,8 +76,8 @@ export async function discardReady(
 ): Promise<void> {
   const place = readyPlace(ready)
   const marker = markerOf(parts.registryId, ready.id)
-  const unmarked = await findDatabase(admin, temporaryName(ready.id))
-  if (unmarked?.marker === null && !unmarked.allowConnections) await dropDatabase(admin, temporaryName(ready.id))
+  const unpublished = await findDatabase(admin, temporaryName(ready.id))
+  if (unpublished && isUnpublished(unpublished)) await dropDatabase(admin, temporaryName(ready.id))
   if ((await findDatabase(admin, place.database))?.marker === marker) await dropDatabase(admin, place.database)
   const tenant = { ...place, slug: place.database, server: ready.server }
   await releaseRoles({ parts, admin, adminFacts: await adminFacts(admin), marker, tenant })

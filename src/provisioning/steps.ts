@@ -1,9 +1,11 @@
 import { TenancyError } from '../errors.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
 import {
+  type Database,
   dropDatabase,
   findDatabase,
   findDatabases,
+  isUnpublished,
   publishDatabase,
   setAllowConnections,
 } from '../postgres/databases.ts'
@@ -74,18 +76,18 @@ const createTenantDatabase: ProvisioningStep = {
   name: 'createDatabase',
   async isDone({ admin, tenant, marker }) {
     const database = await findDatabase(admin, tenant.database)
-    if (database && database.marker !== marker) throw databaseExists(tenant.database, database.owner)
+    if (database) refuseForeign(database, { name: tenant.database, marker })
     return database?.invalid === false && database.allowConnections
   },
   async plan(context) {
     const { admin, adminFacts, tenant, marker } = context
     const name = tenant.database
-    // A name that nobody can guess: what a crash leaves behind under it is ours.
     const temporary = temporaryName(tenant.id)
     const [existing, leftover] = await findDatabases(admin, [name, temporary])
     if (existing?.invalid === false) {
       return { note: undefined, apply: () => setAllowConnections(admin, name, true) }
     }
+    if (leftover && !isUnpublished(leftover)) throw databaseExists(temporary, leftover.owner)
     const make = leftover?.invalid !== false
     return {
       note: make ? await chooseOrigin(context) : undefined,
@@ -100,8 +102,9 @@ const createTenantDatabase: ProvisioningStep = {
     }
   },
   async undo({ admin, tenant, marker }) {
-    if (await findDatabase(admin, temporaryName(tenant.id))) await dropDatabase(admin, temporaryName(tenant.id))
-    const database = await findDatabase(admin, tenant.database)
+    const temporary = temporaryName(tenant.id)
+    const [database, leftover] = await findDatabases(admin, [tenant.database, temporary])
+    if (leftover && isUnpublished(leftover)) await dropDatabase(admin, temporary)
     if (database?.marker === marker) await dropDatabase(admin, tenant.database)
   },
 }
@@ -202,6 +205,14 @@ export const provisioningSteps: readonly ProvisioningStep[] = [
   ...contentSteps,
   activate,
 ]
+
+/**
+ * What a tenant is to live in must bear its marker, and be the admin's: ids are public, and whoever may create databases
+ * can write the same on his own. Throws `DATABASE_EXISTS`.
+ */
+export function refuseForeign(database: Database, wanted: { name: string; marker: string }): void {
+  if (database.marker !== wanted.marker || !database.ownerIsAdmin) throw databaseExists(wanted.name, database.owner)
+}
 
 export function databaseExists(name: string, owner: string): TenancyError {
   return new TenancyError(

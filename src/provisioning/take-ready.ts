@@ -11,7 +11,7 @@ import { insideAsTenant, verifierOf } from './as-tenant.ts'
 import { contentSteps } from './content-steps.ts'
 import { isWhole, readyPlace, removeTaken } from './ready.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
-import { activate, databaseExists, provisioningSteps, roleExists } from './steps.ts'
+import { activate, provisioningSteps, refuseForeign, roleExists } from './steps.ts'
 import { planTemplate } from './template.ts'
 import { renamePlace } from './tombstone.ts'
 
@@ -69,7 +69,7 @@ function takeReady(ready: ReadyTenant): ProvisioningStep {
       const { admin, tenant, marker } = context
       context.origin = { template: ready.template, seeds: ready.seeds }
       const database = await findDatabase(admin, tenant.database)
-      if (database && database.marker !== marker) throw databaseExists(tenant.database, database.owner)
+      if (database) refuseForeign(database, { name: tenant.database, marker })
       if (!database) await handOver(context, ready)
       // A drop that gave up, or was taken back, has shut it.
       else if (!(await hasAccess(context, true))) await openTenant(context)

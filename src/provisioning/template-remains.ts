@@ -1,6 +1,6 @@
 import { TenancyError } from '../errors.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
-import { findDatabase } from '../postgres/databases.ts'
+import { findDatabase, isUnpublished } from '../postgres/databases.ts'
 import type { DatabaseEntry, RoleEntry } from '../postgres/inventory.ts'
 import { withAdvisoryLock } from '../postgres/locks.ts'
 import { removeRemains } from './build-template.ts'
@@ -38,10 +38,9 @@ export function findTemplateRemains(
   }
   for (const role of found.roles) if (role.marker === marker) of(role.name)?.roles.push(role.name)
   for (const database of found.databases) {
-    // Before it is marked it is shut; that it is ours is shown by its role, which is there before it.
-    const unmarked = database.marker === null && !database.allowConnections && database.mine
     const hash = part.exec(database.name)?.[1]
-    const ours = database.marker === marker || (unmarked && remains.has(`tenantctl_template_${hash}`))
+    // Its role, which is there before it, shows that it is this registry's.
+    const ours = database.marker === marker || (isUnpublished(database) && remains.has(`tenantctl_template_${hash}`))
     if (ours) of(database.name)?.databases.push(database.name)
   }
   // The last step gives the database its name: one that bears it is whole.

@@ -7,7 +7,13 @@ import { migrateDatabase } from '../migrations/migrate.ts'
 import { readMigrations } from '../migrations/source.ts'
 import type { ServerAddress } from '../postgres/address.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
-import { createClosedDatabase, dropDatabase, findDatabase, publishDatabase } from '../postgres/databases.ts'
+import {
+  createClosedDatabase,
+  dropDatabase,
+  findDatabase,
+  isUnpublished,
+  publishDatabase,
+} from '../postgres/databases.ts'
 import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import { query } from '../postgres/query.ts'
 import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
@@ -104,7 +110,7 @@ async function createRegistryDatabase(address: ServerAddress): Promise<void> {
       if (await findDatabase(client, address.database)) return
       const temporary = temporaryRegistryName(address.database)
       const leftover = await findDatabase(client, temporary)
-      if (leftover?.allowConnections) {
+      if (leftover && !isUnpublished(leftover)) {
         throw new TenancyError('DATABASE_EXISTS', `database "${temporary}" is in the way`, {
           hint: 'it does not look like one that tenantctl left behind: rename it',
         })

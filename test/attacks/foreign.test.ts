@@ -1,6 +1,6 @@
 /** What is not provably a tenant's own is never touched: neither on a clash of names nor after a changed registry. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createTenancy, type Tenancy } from '../../src/index.ts'
+import { createTenancy, type Tenancy, type TenancyEvent } from '../../src/index.ts'
 import { sql, urlWith } from '../support/client.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { everySetting } from './support.ts'
@@ -82,6 +82,62 @@ describe.each(everySetting())('with a $admin admin, roles $roles', ({ admin, rol
         expect(await roleState(name)).toEqual([])
       }
       expect(`${outcome} ${other}`).not.toBe('created made')
+    })
+  })
+
+  // Its id is in the comments on its roles, which everybody reads.
+  describe('a database made in between by who read the id', () => {
+    const rival = `${namespace.prefix}_rival`
+    const asRival = (text: string) => sql(urlWith(namespace.superUrl, { user: rival, password: 'theirs' }), text)
+    const state = (name: string) =>
+      namespace.superSql('SELECT oid, datdba, datacl::text, datallowconn FROM pg_database WHERE datname = $1', [name])
+
+    beforeAll(() => namespace.superSql(`CREATE ROLE ${rival} LOGIN CREATEDB PASSWORD 'theirs'`))
+
+    async function stopBeforeDatabase(slug: string) {
+      const stopped = new AbortController()
+      const onEvent = (event: TenancyEvent) => {
+        if (event.event === 'step_started' && event.step === 'createDatabase') stopped.abort()
+      }
+      const failed = tenancy.tenants.create({ name: slug }, { signal: stopped.signal, onEvent })
+      await expect(failed).rejects.toMatchObject({ code: 'ABORTED' })
+      return tenancy.tenants.get(slug)
+    }
+
+    async function refuse(slug: string, name: string) {
+      const before = await state(name)
+      await expect(tenancy.tenants.create({ name: slug })).rejects.toMatchObject({
+        code: 'DATABASE_EXISTS',
+        message: expect.stringContaining(rival),
+      })
+      expect(await state(name)).toEqual(before)
+    }
+
+    test.each(['true', 'false'])('under the passing name, ALLOW_CONNECTIONS %s', async open => {
+      const slug = `overtaken-${open}`
+      const { id } = await stopBeforeDatabase(slug)
+      const name = `tenantctl_new_${id.replaceAll('-', '')}`
+      await asRival(`CREATE DATABASE ${name} TEMPLATE template0 ALLOW_CONNECTIONS ${open}`)
+      const before = await state(name)
+      try {
+        await refuse(slug, name)
+        expect((await tenancy.tenants.drop({ tenants: [slug] })).tenants).toMatchObject([{ status: 'dropped' }])
+        await tenancy.repair({ all: true })
+        expect(await state(name)).toEqual(before)
+      } finally {
+        await asRival(`DROP DATABASE ${name}`)
+      }
+    })
+
+    test("under the tenant's name, with its marker", async () => {
+      const tenant = await stopBeforeDatabase('forged')
+      const [role] = await roleState(tenant.username)
+      await asRival(`CREATE DATABASE ${tenant.database} TEMPLATE template0`)
+      await asRival(`COMMENT ON DATABASE ${tenant.database} IS '${role?.comment}'`)
+      await refuse('forged', tenant.database)
+      await asRival(`DROP DATABASE ${tenant.database}`)
+      expect(await tenancy.tenants.create({ name: 'forged' })).toMatchObject({ status: 'active' })
+      await tenancy.tenants.drop({ tenants: ['forged'] })
     })
   })
 
