@@ -1,6 +1,5 @@
 import { asTenancyError, TenancyError, throwIfAborted } from '../errors.ts'
 import { notify } from '../events.ts'
-import { hostAndPort } from '../postgres/address.ts'
 import { type Client, withAdmin } from '../postgres/connect.ts'
 import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import { adminFacts } from '../postgres/server.ts'
@@ -185,7 +184,7 @@ function onServer<T>(
   work: (context: TemplateContext) => Promise<T>,
 ): Promise<T> {
   const address = parts.servers.admin(server)
-  const doing = `connecting to server "${server}" at ${hostAndPort(address)} as ${address.user}`
+  const doing = `connecting to server "${server}" as ${address.user}`
   return withAdmin(address, { signal, doing }, async admin => {
     const tenant = { slug: 'pool', server, roles: parts.config.roles }
     return work({ parts, admin, adminFacts: await adminFacts(admin), tenant, seed: true, signal, onEvent })

@@ -50,6 +50,8 @@ test('the time left follows the last seconds, and no wait between two groups', (
   const error = { code: 'LOCK_TIMEOUT' as const, message: 'canceling statement due to lock timeout' }
   state.add({ event: 'retrying', tenant: 'b', attempt: 2, delayMs: 100, error }, 602_000)
   expect(state.line(602_000)).toContain('20/100 · 1 to retry · 80 left')
+  state.add({ event: 'tenant_finished', tenant: 'b', status: 'failed', durationMs: 1 }, 602_000)
+  expect(state.line(602_000)).toContain('21/100 · 20 done · 1 failed · 79 left')
 })
 
 test('a single tenant is told by its steps, made safe to print', () => {

@@ -65,3 +65,11 @@ test('the same for the login of a tenant', async () => {
   expect(tenants[0]?.error).toMatchObject({ code: 'AUTHENTICATION_FAILED' })
   expect(tenants[0]?.error?.message).toContain(`at 127.0.0.1:${portOf(namespace.registryUrl)}: password`)
 })
+
+test('the same for a server whose stock is asked for', async () => {
+  const url = `postgresql://admin:wr0ng-s3cret@127.0.0.1:${closedPort}/postgres`
+  const tenancy = namespace.track(createTenancy(namespace.config({ servers: { far: { url } } })))
+  const error = await tenancy.pool.status({ server: 'far' }).catch(failed => failed)
+  expect(error).toMatchObject({ code: 'CONNECTION_FAILED' })
+  expect(error.message).toContain(`connecting to server "far" as admin at 127.0.0.1:${closedPort}`)
+})

@@ -133,6 +133,8 @@ function begin(fleet: Fleet, tenant: string, now: number): void {
 function finish(fleet: Fleet, event: TenancyEvent & { event: 'tenant_finished' }, now: number): void {
   const { tenant, status, durationMs } = event
   fleet.running.delete(tenant)
+  // Of a server that is given up it is not tried again.
+  fleet.again.delete(tenant)
   fleet.pace.finished(now)
   if (status === 'failed') fleet.counts.failed += 1
   else if (status === 'skipped') fleet.counts.skipped += 1
