@@ -113,10 +113,17 @@ export class TenantQueue {
     return (await this.parts.get()).jobs.list(filter)
   }
 
-  /** Queues a job anew whose attempts are used up; another one is left as it is. Throws `JOB_NOT_FOUND`. */
+  /**
+   * Queues a job anew whose attempts are used up; another one is left as it is. Throws `JOB_NOT_FOUND`, and
+   * `RUN_UNSUITABLE` for a job of a rollout that has ended.
+   */
   async retry(jobId: string): Promise<Job> {
     const parts = await this.parts.get()
-    const { kind } = await jobOf(parts, jobId)
+    const { kind, run } = await jobOf(parts, jobId)
+    if (run !== null && (await parts.ledger.get(run)).finishedAt !== null) {
+      const hint = `tenantctl migrate --resume ${run} takes it up`
+      throw new TenancyError('RUN_UNSUITABLE', `the job is of run ${run}, which has ended`, { hint })
+    }
     await parts.jobs.retry(kind, jobId)
     return await jobOf(parts, jobId)
   }

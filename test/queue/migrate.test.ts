@@ -126,6 +126,7 @@ describe('a queued rollout', () => {
     expect(await tenancy.queue.result(queued.run)).toMatchObject({ skipped: 6, stopped: 'interrupted', tenants: [] })
     expect(await tenancy.runs.get(queued.run)).toMatchObject({ status: 'interrupted' })
     await expect(tenancy.queue.cancel(queued.run)).rejects.toMatchObject({ code: 'RUN_UNSUITABLE' })
+    await expect(tenancy.queue.retry(queued.jobId)).rejects.toMatchObject({ code: 'RUN_UNSUITABLE' })
   }, 30_000)
 
   test('that was written down and never queued is ended by whoever works', async () => {
