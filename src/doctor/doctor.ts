@@ -32,8 +32,8 @@ type Queued = () => Promise<ReadonlySet<string>>
 
 /**
  * Compares every server with the registry, from its maintenance database, and what is applied over the logins of some
- * tenants. Throws `SERVER_NOT_FOUND`, and `USAGE`
- * for a name in `dropOrphans` that is no orphan, before anything is changed.
+ * tenants. Throws `SERVER_NOT_FOUND`, and `USAGE` for a name in `dropOrphans` that is no orphan, before anything is
+ * changed.
  */
 export async function examine(
   parts: ProvisioningParts,
@@ -45,7 +45,9 @@ export async function examine(
   const first = await look(parts, names, queued, options)
   // Whatever looked broken only because somebody was just changing it does not look so again.
   const findings = first.every(isOk) ? first : confirm(first, await look(parts, names, queued, options))
-  findings.push(...(await checkHistories(parts, options)))
+  const unreachable = findings.filter(({ check }) => check === 'reachable').map(({ server }) => server)
+  const reached = names.filter(name => !unreachable.includes(name))
+  findings.push(...(await checkHistories(parts, reached, options)))
   const orphans = chooseOrphans(options.dropOrphans ?? [], findings)
   const checks: CheckResult[] = []
   for (const finding of findings) {

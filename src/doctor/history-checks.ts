@@ -14,8 +14,11 @@ import { chooseSample, inParallel } from './sample.ts'
  * Whether the registry knows what is applied in the databases. A rollout trusts it, and a restore, a clone or the knex
  * CLI do not tell it. Asked over the logins of some tenants of each server, since nothing else may look there.
  */
-export async function checkHistories(parts: ProvisioningParts, options: ExamineOptions): Promise<Finding[]> {
-  const servers = options.server === undefined ? parts.servers.names : [options.server]
+export async function checkHistories(
+  parts: ProvisioningParts,
+  servers: readonly string[],
+  options: ExamineOptions,
+): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const server of servers) {
     const tenants = await parts.registry.select({ server, status: 'active' })

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { CheckResult } from '../../src/doctor/finding.ts'
 import { createTenancy, type Tenancy } from '../../src/tenancy/tenancy.ts'
@@ -278,6 +280,41 @@ describe.each(['plain', 'superuser'] as const)('doctor, as %s admin', admin => {
         [],
         registry(),
       )
+    })
+
+    test('a server that hangs up is asked no more often for the tenants that it has', async () => {
+      let calls = 0
+      const deaf = createServer(socket => {
+        calls += 1
+        socket.destroy()
+      }).listen(0, '127.0.0.1')
+      await once(deaf, 'listening')
+      const { port } = deaf.address() as AddressInfo
+      const other = createTenancy(
+        namespace.config({ servers: { eu: { url: `postgresql://ada@127.0.0.1:${port}/postgres` } } }),
+      )
+      const callsOfDoctor = async () => {
+        calls = 0
+        await other.doctor()
+        return calls
+      }
+      const move = (server: string) =>
+        namespace.superSql(
+          `INSERT INTO tenantctl.servers (name) VALUES ('eu') ON CONFLICT DO NOTHING;
+           UPDATE tenantctl.tenants SET server_id = (SELECT id FROM tenantctl.servers WHERE name = '${server}')`,
+          undefined,
+          registry(),
+        )
+      try {
+        const before = await callsOfDoctor()
+        await move('eu')
+        expect(before).toBeGreaterThan(0)
+        expect(await callsOfDoctor()).toBe(before)
+      } finally {
+        await move('default')
+        await other.close()
+        deaf.close()
+      }
     })
 
     test('a server that cannot be reached', async () => {
