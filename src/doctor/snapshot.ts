@@ -15,7 +15,7 @@ import {
 } from '../postgres/inventory.ts'
 import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import { type PoolerMode, poolerMode } from '../postgres/pooler.ts'
-import { tenantLockKey } from '../provisioning/lock.ts'
+import { reach, tenantLockKey } from '../provisioning/lock.ts'
 import { markerStart } from '../provisioning/marker.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import type { RegisteredTenant } from '../registry/inventory.ts'
@@ -90,8 +90,7 @@ async function readServer(
   server: string,
   signal: AbortSignal | undefined,
 ): Promise<ServerSnapshot> {
-  const address = parts.servers.admin(server)
-  const doing = `connecting to server "${server}" as ${address.user}`
+  const { address, doing } = reach(parts, { server })
   return withAdmin(address, { signal, doing }, async client => {
     const facts = await serverFacts(client)
     const pooler = await poolerMode(client, () => connect(address, { doing }))

@@ -6,6 +6,7 @@ import { adminFacts } from '../postgres/server.ts'
 import type { ReadyTenant } from '../registry/ready-tenants.ts'
 import type { Origin } from './copy.ts'
 import type { RunOptions } from './create.ts'
+import { reach } from './lock.ts'
 import { makeReady } from './make-ready.ts'
 import { markerStart } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
@@ -183,8 +184,7 @@ function onServer<T>(
   { signal, onEvent }: RunOptions,
   work: (context: TemplateContext) => Promise<T>,
 ): Promise<T> {
-  const address = parts.servers.admin(server)
-  const doing = `connecting to server "${server}" as ${address.user}`
+  const { address, doing } = reach(parts, { server })
   return withAdmin(address, { signal, doing }, async admin => {
     const tenant = { slug: 'pool', server, roles: parts.config.roles }
     return work({ parts, admin, adminFacts: await adminFacts(admin), tenant, seed: true, signal, onEvent })

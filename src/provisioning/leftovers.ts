@@ -7,7 +7,7 @@ import { defaultServer } from '../registry/servers.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { connectionsOpen } from './conflicts.ts'
 import type { RunOptions } from './create.ts'
-import { withTenantLock } from './lock.ts'
+import { reach, withTenantLock } from './lock.ts'
 import { markerOf, readMarker } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
 
@@ -133,9 +133,8 @@ export async function removeTemporaryRegistry(
   parts: ProvisioningParts,
   options: RunOptions,
 ): Promise<string | undefined> {
-  const address = parts.servers.admin(defaultServer)
+  const { address, doing } = reach(parts, { server: defaultServer })
   const name = temporaryRegistryName(address.database)
-  const doing = `connecting to server "${defaultServer}" as ${address.user}`
   return withAdmin(address, { signal: options.signal, doing }, async admin => {
     const database = await findDatabase(admin, name)
     if (!database || !isUnpublished(database)) return undefined

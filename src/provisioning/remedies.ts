@@ -3,7 +3,7 @@ import { withDatabaseLock } from '../migrations/database-lock.ts'
 import { MigrationHistory } from '../migrations/history.ts'
 import { versionOf } from '../migrations/version.ts'
 import type { OperationKind } from '../registry/operation.ts'
-import type { RetainedTenant } from '../registry/retained-tenants.ts'
+import { isRetained } from '../registry/retained-tenants.ts'
 import { historySchema } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import { insideAsTenant } from './as-tenant.ts'
@@ -124,10 +124,6 @@ export const remedies: Partial<Record<OperationKind, Remedy>> = {
   migrate: { finish: rereadHistory },
   rollback: { finish: rereadHistory },
   baseline: { finish: rereadHistory },
-}
-
-export function isRetained(tenant: Tenant): tenant is RetainedTenant {
-  return 'retainedUntil' in tenant
 }
 
 /** Of the kinds that can leave a tenant in such a state, the newest one tells how to get it out. */

@@ -3,13 +3,14 @@ import { databaseLockKey } from '../migrations/database-lock.ts'
 import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import { databaseKinds } from '../registry/operation-journal.ts'
+import { isRetained } from '../registry/retained-tenants.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { OperationProgress, UnfinishedOperation } from '../registry/unfinished.ts'
 import type { RunOptions } from './create.ts'
 import { withTenantLock } from './lock.ts'
 import { markerStart } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
-import { isRetained, makers, remedies } from './remedies.ts'
+import { makers, remedies } from './remedies.ts'
 
 /** A killed run's statement goes on in the server for a moment, and holds the lock; a living run holds it for longer. */
 const lockWaitMs = 5_000

@@ -17,6 +17,7 @@ import type { Labels, Tenant } from '../registry/tenant.ts'
 import { endTenantSessions } from './access.ts'
 import { insideAsTenant } from './as-tenant.ts'
 import { describeTenant, type RunOptions } from './create.ts'
+import { reach } from './lock.ts'
 import { inTheWay, makeNew, recordFailure } from './make-new.ts'
 import { runOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
@@ -127,8 +128,7 @@ async function readDump(parts: ProvisioningParts, input: RestoreInput, options: 
   })
   const description = await readDescription(file)
   const server = input.server ?? defaultServer
-  const address = parts.servers.admin(server)
-  const doing = `connecting to server "${server}" as ${address.user}`
+  const { address, doing } = reach(parts, { server })
   const { version } = await withAdmin(address, { signal, doing }, adminFacts)
   const { tools, listing } = await readable(await toolsFor(version, parts.config.tools), file, signal)
   if (description && facts.isFile() && description.sha256 !== (await checksum(file))) {

@@ -3,8 +3,7 @@ import { checkSlug, databaseName, roleName } from '../naming.ts'
 import { nearest } from '../nearest.ts'
 import { findDatabase } from '../postgres/databases.ts'
 import { findRole } from '../postgres/roles.ts'
-import type { RetainedTenant } from '../registry/retained-tenants.ts'
-import { slugTaken } from '../registry/retained-tenants.ts'
+import { isRetained, type RetainedTenant, slugTaken } from '../registry/retained-tenants.ts'
 import { roleNames } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { RunOptions } from './create.ts'
@@ -44,10 +43,6 @@ export async function undropTenant(
     await undoSteps(tombstoneSteps({ retainMs: 0, formerStatus }), { ...found, tenant: target })
   })
   return parts.registry.get(dropped.id)
-}
-
-function isRetained(tenant: Tenant): tenant is RetainedTenant {
-  return 'retainedUntil' in tenant
 }
 
 function isDropped(tenant: Tenant): boolean {

@@ -122,7 +122,7 @@ export class OperationJournal {
   }
 }
 
-/** One to begin with: a row of `operations` as JSON, for `beginText`. */
+/** One to begin with: a row of `operations` as JSON, for `newOperations`. */
 interface NewOperation {
   id: string
   kind: OperationKind

@@ -18,6 +18,10 @@ export interface RetainedTenant extends Tenant {
   formerStatus: TenantStatus
 }
 
+export function isRetained(tenant: Tenant): tenant is RetainedTenant {
+  return 'retainedUntil' in tenant
+}
+
 const columns = `${tenantColumns}, t.dropped_at, t.retained_until, t.retained_until <= pg_catalog.now() AS expired,
   t.former_db_name, t.former_db_username, t.former_status`
 const retained = 't.retained_until IS NOT NULL'

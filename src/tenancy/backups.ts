@@ -5,6 +5,7 @@ import type { Selection } from '../fleet/selection.ts'
 import { withAdmin } from '../postgres/connect.ts'
 import { adminFacts } from '../postgres/server.ts'
 import type { BackupTarget } from '../provisioning/backup.ts'
+import { reach } from '../provisioning/lock.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { Parts } from './parts.ts'
 
@@ -40,8 +41,7 @@ export async function planBackups(
   if (servers.length === 0) return new Map()
   const directory = await prepareDirectory(wanted)
   const targets = servers.map(async (server): Promise<[string, BackupTarget]> => {
-    const address = parts.servers.admin(server)
-    const doing = `connecting to server "${server}" as ${address.user}`
+    const { address, doing } = reach(parts, { server })
     const { version } = await withAdmin(address, { signal: options.signal, doing }, adminFacts)
     const [tools] = await toolsFor(version, parts.config.tools)
     return [server, { directory, tools: tools as NonNullable<typeof tools>, inTurn: turns(dumpsPerServer) }]

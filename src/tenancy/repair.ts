@@ -5,7 +5,7 @@ import { withAdmin } from '../postgres/connect.ts'
 import { listDatabases, listRoles } from '../postgres/inventory.ts'
 import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import { findLeftovers, type Leftover, removeLeftover, removeTemporaryRegistry } from '../provisioning/leftovers.ts'
-import { tenantLockKey } from '../provisioning/lock.ts'
+import { reach, tenantLockKey } from '../provisioning/lock.ts'
 import { markerStart } from '../provisioning/marker.ts'
 import { readyPlace, removeReady } from '../provisioning/ready.ts'
 import { needsRepair, repairTenant } from '../provisioning/repair.ts'
@@ -134,8 +134,7 @@ async function searchServer(
   server: string,
   signal: AbortSignal | undefined,
 ): Promise<{ leftovers: Leftover[]; templates: TemplateRemains[]; locks: Set<string> }> {
-  const address = parts.servers.admin(server)
-  const doing = `connecting to server "${server}" as ${address.user}`
+  const { address, doing } = reach(parts, { server })
   return withAdmin(address, { signal, doing }, async admin => {
     // A row comes before its database and goes after it: what has none after this was never a tenant's, or is one no more.
     const [databases, roles] = [await listDatabases(admin), await listRoles(admin)]
