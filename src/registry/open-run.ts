@@ -86,24 +86,32 @@ export class OpenRun {
 
   /** The session went, perhaps with a restart of the server, but the run goes on: it must not count as dead for long. */
   async #relock(): Promise<void> {
-    // Until then the lost connection counts as one of the pool's, which would wait for it at its end.
-    this.#held?.release()
-    this.#held = undefined
     while (!this.#closed) {
+      // Until then a lost connection counts as one of the pool's, which would wait for it at its end.
+      this.#held?.release()
+      this.#held = undefined
       try {
-        await this.lock(`SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1')})`, [this.id])
-        if (this.#closed) return
-        // Somebody may have marked it as interrupted meanwhile.
-        await this.registry.query(
-          'recording that the run goes on',
-          `UPDATE tenantctl.runs SET status = 'running', finished_at = NULL WHERE id = $1 AND status = 'interrupted'`,
+        const [row] = await this.lock<{ locked: boolean }>(
+          `SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1')}) AS locked`,
           [this.id],
         )
-        return
+        if (this.#closed) return
+        // Where the network was cut, the server may believe in the old session for a while, which has it.
+        if (row?.locked) return await this.#recordGoesOn()
       } catch {
-        await sleep(1_000, undefined, { ref: false })
+        // The server is not back yet.
       }
+      await sleep(1_000, undefined, { ref: false })
     }
+  }
+
+  /** Somebody may have marked it as interrupted meanwhile. */
+  async #recordGoesOn(): Promise<void> {
+    await this.registry.query(
+      'recording that the run goes on',
+      `UPDATE tenantctl.runs SET status = 'running', finished_at = NULL WHERE id = $1 AND status = 'interrupted'`,
+      [this.id],
+    )
   }
 }
 

@@ -25,6 +25,29 @@ const holders = async () => {
   return rows.map(row => row.pid)
 }
 
+const waiting = async () => {
+  const rows = await namespace.superSql(
+    `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+      WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = $1`,
+    [`${namespace.prefix}_registry`],
+  )
+  return rows.length
+}
+
+test('a run whose lock is not free yet waits for it', async () => {
+  const ledger = new RunLedger(registry)
+  const run = await ledger.begin({ command: 'migrate', parameters: {}, total: 0, upToDate: 0 })
+  const [pid] = await holders()
+  const key = `hashtextextended('tenantctl run ${run.id}', 0)`
+  const other = namespace.superSql(`SELECT pg_advisory_lock(${key}), pg_sleep(0.5)`, [], `${namespace.prefix}_registry`)
+  await expect.poll(waiting).toBe(1)
+  await namespace.superSql('SELECT pg_terminate_backend($1)', [pid])
+  await other
+  await expect.poll(holders, { timeout: 5_000 }).toHaveLength(1)
+  await run.finish({ total: 0, upToDate: 0, succeeded: 0, failed: 0, skipped: 0 } as never, false)
+  await expect.poll(holders).toEqual([])
+})
+
 test('a run that loses its session takes its lock anew, and the connection that was lost is not missed', async () => {
   const ledger = new RunLedger(registry)
   const run = await ledger.begin({ command: 'migrate', parameters: {}, total: 0, upToDate: 0 })
