@@ -19,7 +19,7 @@ function open(config: TenancyConfig = {}): Tenancy {
 /** Databases and roles of templates. */
 async function templates(): Promise<{ databases: string[]; roles: string[] }> {
   const [found] = await namespace.superSql<{ databases: string[]; roles: string[] }>(
-    `SELECT ARRAY(SELECT datname::text FROM pg_database WHERE datdba = $1::regrole AND datname ~ '^tenantctl_') AS databases,
+    `SELECT ARRAY(SELECT datname::text FROM pg_database WHERE datdba = $1::regrole AND datname ~ '^tenantctl_template_') AS databases,
             ARRAY(SELECT DISTINCT roleid::regrole::text FROM pg_auth_members
                    WHERE member = $1::regrole AND roleid::regrole::text ~ '^tenantctl_') AS roles`,
     [`${namespace.prefix}_admin`],
