@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { resolve } from 'node:path'
@@ -6,7 +6,6 @@ import type { Knex } from 'knex'
 import {
   createTenancy,
   embeddedServer,
-  generateEncryptionKey,
   isTenancyError,
   type Tenancy,
   type TenancyConfig,
@@ -44,6 +43,8 @@ export interface TestTenants {
 /** A registry of its own, so that tests do not meet the tenants of development. */
 const registryDatabase = 'tenantctl_test'
 const prefix = 'test_'
+/** One for all processes that share the registry: whoever may read that may do everything to test tenants anyway. */
+const sharedKey = createHash('sha256').update(registryDatabase).digest('base64')
 /** A process that says nothing for so long is taken for dead when it ran on another machine. */
 const abandonedAfterMs = 24 * 3600 * 1000
 
@@ -62,8 +63,7 @@ export async function createTestTenants(options: TestTenantsOptions = {}): Promi
   const tenancy = createTenancy({
     ...config,
     registry: { url: registry.href },
-    // Passwords need to be known no longer than this process lives.
-    encryption: config.encryption ?? { keys: [generateEncryptionKey()] },
+    encryption: config.encryption ?? { keys: [sharedKey] },
     naming: { prefix },
     migrations: {
       ...config.migrations,
