@@ -177,7 +177,9 @@ async function check(url: string, { name }: Contender): Promise<void> {
 }
 
 try {
-  if (!existsSync(place('node_modules'))) run(`npm ci --prefix '${place('.')}' --no-progress --loglevel=error`, [])
+  // Not `npm ci`: the lock file holds dbmate's program for the platform it was written on alone.
+  if (!existsSync(place('node_modules')))
+    run(`npm install --no-save --prefix '${place('.')}' --no-progress --loglevel=error`, [])
   const urls = await makeFleet()
   const databasesOf = ({ only }: Contender) => urls.slice(0, only)
   writeFileSync(
