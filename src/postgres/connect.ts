@@ -3,8 +3,9 @@ import type { ConnectionOptions } from 'node:tls'
 import type pg from 'pg'
 import { throwIfAborted } from '../errors.ts'
 import { hostAndPort, type ServerAddress } from './address.ts'
-import { GuardedClient } from './guarded-client.ts'
+import { GuardedClient, type GuardedConfig } from './guarded-client.ts'
 import { query, queryTogether } from './query.ts'
+import { knownKey } from './scram.ts'
 import { sqlstate, sqlstateOf, toTenancyError } from './sqlstate.ts'
 import { tlsOptions } from './tls.ts'
 
@@ -178,7 +179,7 @@ export function toClientConfig(
   address: ServerAddress,
   ssl: Awaited<ReturnType<typeof tlsOptions>>,
   settings: Record<string, string | number> = {},
-): pg.ClientConfig {
+): GuardedConfig {
   const options = Object.entries(settings)
     .map(([name, value]) => `-c ${name}=${String(value).replace(/([\\ ])/g, '\\$1')}`)
     .join(' ')
@@ -189,6 +190,7 @@ export function toClientConfig(
     database: address.database,
     // A function: pg would otherwise look for a password in the environment and in ~/.pgpass.
     password: () => address.password?.reveal() ?? '',
+    scramKey: address.password && knownKey(address.password),
     ssl,
     // Constant, since every login on the server can read it.
     application_name: 'tenantctl',

@@ -1,17 +1,33 @@
 import pg from 'pg'
 import { TenancyError } from '../errors.ts'
 import { hostAndPort } from './address.ts'
+import { answer, type ScramKey } from './scram.ts'
 import { isVerified } from './tls.ts'
 
 /** What pg keeps to itself. */
 interface Internals {
   password: unknown
-  saslSession: unknown
+  saslSession: SaslSession | null | undefined
+  _handleAuthSASLContinue(message: { data: string }): Promise<void>
   connection: {
     stream: { destroy(): void }
+    sendSCRAMClientFinalMessage(response: string): void
     on(event: string, listener: () => void): void
     emit(event: 'error', error: Error): void
   }
+}
+
+interface SaslSession {
+  mechanism: string
+  clientNonce: string
+  message: string
+  response: string
+  serverSignature?: string
+}
+
+export interface GuardedConfig extends pg.ClientConfig {
+  /** Of the password: without one, or when the server asks for another, pg works it out at each login. */
+  scramKey?: Promise<ScramKey> | undefined
 }
 
 /**
@@ -20,7 +36,7 @@ interface Internals {
  * the server's certificate was verified or it is reached through a socket of this machine.
  */
 export class GuardedClient extends pg.Client {
-  constructor(config: pg.ClientConfig = {}) {
+  constructor(config: GuardedConfig = {}) {
     super(config)
     const trusted = isVerified(config.ssl) || (config.host ?? '').startsWith('/')
     const internals = this as unknown as Internals
@@ -48,5 +64,24 @@ export class GuardedClient extends pg.Client {
       const message = `${server} let us in without having proven that it knows the password`
       connection.emit('error', new TenancyError('AUTHENTICATION_FAILED', message))
     })
+    if (config.scramKey) answerBy(internals, config.scramKey)
   }
+}
+
+/** pg leaves the proof to WebCrypto, a thread's work for each hash of it. It goes on checking the server's. */
+function answerBy(internals: Internals, scramKey: Promise<ScramKey>): void {
+  const byPg = internals._handleAuthSASLContinue
+  internals._handleAuthSASLContinue = async function (message) {
+    const session = this.saslSession
+    const key = await scramKey.catch(() => undefined)
+    const own = key && isPlain(session) ? answer(key, session.clientNonce, message.data) : undefined
+    if (!own) return byPg.call(this, message)
+    Object.assign(session as SaslSession, own, { message: 'SASLResponse' })
+    this.connection.sendSCRAMClientFinalMessage(own.response)
+  }
+}
+
+/** As pg begins it when there is no channel binding. */
+function isPlain(session: SaslSession | null | undefined): session is SaslSession {
+  return session?.message === 'SASLInitialResponse' && session.response === `n,,n=*,r=${session.clientNonce}`
 }

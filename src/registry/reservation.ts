@@ -6,7 +6,7 @@ import type { RegistryConnection } from './connection.ts'
 import type { OperationKind } from './operation.ts'
 import { insertOperations, newOperations, recordSteps, type StepRecord, stepRows } from './operation-journal.ts'
 import type { Labels, Tenant } from './tenant.ts'
-import { passwordContext } from './tenant-passwords.ts'
+import { sealPassword } from './tenant-passwords.ts'
 import { type TenantRow, tenantColumns, toTenant } from './tenant-row.ts'
 
 export interface NewTenant {
@@ -44,8 +44,8 @@ export async function reserveTenant(
   operation?: FirstOperation,
 ): Promise<Tenant> {
   const { id, slug, password, migratorPassword } = tenant
-  const sealed = await cipher.seal(password, passwordContext(id, 'app'))
-  const sealedMigrator = migratorPassword && (await cipher.seal(migratorPassword, passwordContext(id, 'migrator')))
+  const sealed = await sealPassword(cipher, password, id, 'app')
+  const sealedMigrator = migratorPassword && (await sealPassword(cipher, migratorPassword, id, 'migrator'))
   const operations = operation ? [{ ...operation, steps: undefined, run: operation.run ?? null, tenant: id, slug }] : []
   const values = [
     ...[id, slug, tenant.name, tenant.server, tenant.database, tenant.username, sealed, JSON.stringify(tenant.labels)],

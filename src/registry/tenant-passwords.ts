@@ -1,4 +1,5 @@
 import { isTenancyError, TenancyError } from '../errors.ts'
+import { withKey, withoutKey } from '../postgres/scram.ts'
 import type { Cipher } from '../secrets/cipher.ts'
 import type { Secret } from '../secrets/secret.ts'
 import type { RegistryConnection } from './connection.ts'
@@ -18,6 +19,15 @@ const columnsOf = {
 /** Binds a sealed password to its tenant and login: moved to another row or column, it does not open. */
 export function passwordContext(id: string, login: TenantLogin): string {
   return `${id}|${columnsOf[login].current}`
+}
+
+/** As it is stored: with what a login would have to work out of it, see `ScramKey`. */
+export async function sealPassword(cipher: Cipher, password: Secret, id: string, login: TenantLogin): Promise<string> {
+  return cipher.seal(await withKey(password), passwordContext(id, login))
+}
+
+async function openPassword(cipher: Cipher, sealed: string, id: string, login: TenantLogin): Promise<Secret> {
+  return withoutKey(await cipher.open(sealed, passwordContext(id, login)))
 }
 
 /** The logins of a tenant that have a password of their own. */
@@ -48,7 +58,7 @@ export async function openCredentials(
     if (current === null) throw new TenancyError('DECRYPTION_FAILED', `there is no password of the ${of} role`)
     return {
       username: rolesOf(tenant)[login],
-      password: await cipher.open(current, passwordContext(tenant.id, of)),
+      password: await openPassword(cipher, current, tenant.id, of),
       next: await openNext(cipher, next, tenant.id, of),
     }
   } catch (error) {
@@ -65,7 +75,7 @@ async function openNext(
 ): Promise<Secret | undefined> {
   if (sealed === null) return undefined
   try {
-    return await cipher.open(sealed, passwordContext(id, login))
+    return await openPassword(cipher, sealed, id, login)
   } catch (error) {
     // The one in force may be the right one all the same.
     if (isTenancyError(error)) return undefined
@@ -92,7 +102,7 @@ export class TenantPasswords {
       const sealed = row?.[columnsOf[login].next]
       if (!sealed) return undefined
       try {
-        passwords.set(login, await this.cipher.open(sealed, passwordContext(tenant.id, login)))
+        passwords.set(login, await openPassword(this.cipher, sealed, tenant.id, login))
       } catch (error) {
         if (isTenancyError(error) && error.code === 'DECRYPTION_FAILED') return undefined
         throw error
@@ -106,7 +116,7 @@ export class TenantPasswords {
     const sealed = await Promise.all(
       (['app', 'migrator'] as const).map(async login => {
         const password = passwords.get(login)
-        return password ? await this.cipher.seal(password, passwordContext(tenant.id, login)) : null
+        return password ? await sealPassword(this.cipher, password, tenant.id, login) : null
       }),
     )
     await this.registry.query(

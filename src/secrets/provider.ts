@@ -7,7 +7,7 @@ export interface EncryptionProvider {
   /** Stands in every value that it has encrypted: a-z, 0-9, `_` and `-`, at most 60. Default: `external`. */
   name?: string | undefined
   /**
-   * Encrypts a tenant's password. `context` says whose it is; bind it to the result as associated data, so that a value
+   * Encrypts a tenant's password, and what a login would have to work out of it. `context` says whose it is; bind it to the result as associated data, so that a value
    * that was moved to another tenant does not open. At least 30 bytes of text come out, which may be anything.
    */
   encrypt(plaintext: string, context: string): Promise<string>
@@ -40,8 +40,10 @@ export function createCipher(keys: readonly Secret[], provider: EncryptionProvid
     async seal(secret, context) {
       if (!seals) return ring.seal(secret, context)
       const plaintext = secret.reveal()
-      const value = await ask('encrypting', plaintext, () => provider.encrypt(plaintext, context))
-      if (value.includes(plaintext)) throw unusable('encrypting', 'its answer holds the password itself')
+      const secrets = secretsOf(plaintext)
+      const value = await ask('encrypting', secrets, () => provider.encrypt(plaintext, context))
+      if (secrets.some(each => value.includes(each)))
+        throw unusable('encrypting', 'its answer holds the password itself')
       const payload = Buffer.from(value).toString('base64url')
       // What the registry takes for a sealed value.
       if (payload.length < 40) throw unusable('encrypting', `its answer has ${Buffer.byteLength(value)} bytes only`)
@@ -50,18 +52,18 @@ export function createCipher(keys: readonly Secret[], provider: EncryptionProvid
     async open(sealed, context) {
       if (keyIdOf(sealed) !== id) return ring.open(sealed, context)
       const value = Buffer.from(sealed.slice(sealed.lastIndexOf('.') + 1), 'base64url').toString()
-      return new Secret(await ask('decrypting', undefined, () => provider.decrypt(value, context)))
+      return new Secret(await ask('decrypting', [], () => provider.decrypt(value, context)))
     },
   }
 
-  async function ask(doing: string, secret: string | undefined, call: () => Promise<string>): Promise<string> {
+  async function ask(doing: string, secrets: string[], call: () => Promise<string>): Promise<string> {
     let answer: unknown
     try {
       answer = await call()
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       // A service may quote what it was given.
-      const told = secret === undefined ? message : message.replaceAll(secret, '***')
+      const told = secrets.reduce((text, each) => text.replaceAll(each, '***'), message)
       throw new TenancyError('KEY_SERVICE_FAILED', `${doing} with the key service "${id.slice(4)}": ${told}`, {
         hint: 'is it reachable, and may it use the key? Nothing was changed; run the command again',
       })
@@ -75,4 +77,9 @@ export function createCipher(keys: readonly Secret[], provider: EncryptionProvid
       hint: 'look at encrypt and decrypt of encryption.provider in the configuration',
     })
   }
+}
+
+/** All of it, the password, its key: each is as secret as all. What is shorter may stand in any text. */
+function secretsOf(plaintext: string): string[] {
+  return [plaintext, ...plaintext.split(' ').filter(word => word.length >= 16)]
 }

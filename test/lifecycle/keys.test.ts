@@ -203,6 +203,10 @@ test('to a key service and back', async () => {
 
 test.each([
   ['that fails', { encrypt: async (plaintext: string) => Promise.reject(new Error(`cannot take ${plaintext}`)) }],
+  [
+    'that fails at a part of it',
+    { encrypt: async (text: string) => Promise.reject(new Error(text.split(' ').join(', '))) },
+  ],
   ['that gives nothing', { encrypt: async () => undefined as unknown as string }],
   ['that gives the password back', { encrypt: async (plaintext: string) => `base64:${plaintext}` }],
   ['whose answer is too short', { encrypt: async () => createHash('md5').update('x').digest('hex').slice(0, 20) }],
