@@ -22,9 +22,9 @@ export interface ConnectOptions {
 
 /**
  * Settings of every admin session: whatever search_path a tenant planted with ALTER DATABASE or ALTER ROLE,
- * only the system's own functions are found. A start-up option beats both.
+ * only the system's own functions are found. A start-up option beats both. pg reads no other style of times than ISO.
  */
-export const adminSettings = { search_path: 'pg_catalog,pg_temp', lock_timeout: '30s' }
+export const adminSettings = { search_path: 'pg_catalog,pg_temp', lock_timeout: '30s', DateStyle: 'ISO' }
 
 /** Opens a connection, hands it to `work`, and closes it whatever happens. */
 export async function withClient<T>(

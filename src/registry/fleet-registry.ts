@@ -6,7 +6,7 @@ import { selectionCondition } from './selection-sql.ts'
 import type { TenantCredentials } from './tenant.ts'
 import { openCredentials, passwordOf } from './tenant-passwords.ts'
 import type { TenantLogin, TenantVersion } from './tenant-registry.ts'
-import { fromTenants, type TenantRow, tenantColumns, toTenant } from './tenant-row.ts'
+import { fromTenants, tenantColumns } from './tenant-row.ts'
 
 /** A tenant that has to be visited: no more than is needed to queue it, since a fleet has thousands of them. */
 export interface Visited {
@@ -78,18 +78,18 @@ export class FleetRegistry {
 
   /** Rows and stored passwords of some tenants, by id; those that are gone are missing. */
   async load(ids: readonly string[]): Promise<Map<string, LoadedTenant>> {
-    const rows = await this.registry.query<TenantRow & SealedColumns>(
+    const rows = await this.registry.query<TenantVersion & SealedColumns>(
       'reading tenants',
-      `SELECT ${tenantColumns}, t.migrations_hash, t.db_password, t.migrator_password, t.db_password_next,
+      `SELECT ${tenantColumns}, t.migrations_hash AS "migrationsHash", t.db_password, t.migrator_password, t.db_password_next,
               t.migrator_password_next ${fromTenants}
         WHERE t.uuid = ANY($1::uuid[]) AND t.retained_until IS NULL`,
       [ids],
     )
     return new Map(
-      rows.map(row => {
-        const sealed = { app: row.db_password, migrator: row.migrator_password }
-        const sealedNext = { app: row.db_password_next, migrator: row.migrator_password_next }
-        return [row.uuid, { ...toTenant(row), migrationsHash: row.migrations_hash ?? null, sealed, sealedNext }]
+      rows.map(({ db_password, db_password_next, migrator_password, migrator_password_next, ...tenant }) => {
+        const sealed = { app: db_password, migrator: migrator_password }
+        const sealedNext = { app: db_password_next, migrator: migrator_password_next }
+        return [tenant.id, { ...tenant, sealed, sealedNext }]
       }),
     )
   }

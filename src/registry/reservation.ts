@@ -7,7 +7,7 @@ import type { OperationKind } from './operation.ts'
 import { insertOperations, newOperations, recordSteps, type StepRecord, stepRows } from './operation-journal.ts'
 import type { Labels, Tenant } from './tenant.ts'
 import { sealPassword } from './tenant-passwords.ts'
-import { type TenantRow, tenantColumns, toTenant } from './tenant-row.ts'
+import { tenantColumns } from './tenant-row.ts'
 
 export interface NewTenant {
   id: string
@@ -54,8 +54,8 @@ export async function reserveTenant(
     JSON.stringify(operation ? stepRows(operation.id, operation.steps) : []),
   ]
   try {
-    const [row] = await registry.query<TenantRow>('reserving the tenant', reserveText(), values)
-    return toTenant(row as TenantRow)
+    const [reserved] = await registry.query<Tenant>('reserving the tenant', reserveText(), values)
+    return reserved as Tenant
   } catch (error) {
     if (sqlstateOf(error) === sqlstate.uniqueViolation) throw clash(error, tenant)
     throw error

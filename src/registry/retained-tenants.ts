@@ -3,7 +3,7 @@ import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
 import type { RegistryConnection } from './connection.ts'
 import { finishIn } from './operation-journal.ts'
 import type { Tenant, TenantStatus } from './tenant.ts'
-import { fromTenants, type TenantRow, tenantColumns, toTenant, uuidPattern } from './tenant-row.ts'
+import { fromTenants, isoTime, tenantColumns, uuidPattern } from './tenant-row.ts'
 
 /** A tenant that was dropped but is kept for a while; `database` and `username` are the names of its tombstone. */
 export interface RetainedTenant extends Tenant {
@@ -22,8 +22,9 @@ export function isRetained(tenant: Tenant): tenant is RetainedTenant {
   return 'retainedUntil' in tenant
 }
 
-const columns = `${tenantColumns}, t.dropped_at, t.retained_until, t.retained_until <= pg_catalog.now() AS expired,
-  t.former_db_name, t.former_db_username, t.former_status`
+const columns = `${tenantColumns}, ${isoTime('t.dropped_at')} AS "droppedAt",
+  ${isoTime('t.retained_until')} AS "retainedUntil", t.retained_until <= pg_catalog.now() AS expired,
+  t.former_db_name AS "formerDatabase", t.former_db_username AS "formerUsername", t.former_status AS "formerStatus"`
 const retained = 't.retained_until IS NOT NULL'
 
 /** The tombstones of the registry: dropped tenants whose data is still there. */
@@ -94,12 +95,11 @@ export class RetainedTenants {
   }
 
   async #select(condition: string, values: unknown[] = []): Promise<RetainedTenant[]> {
-    const rows = await this.registry.query<RetainedRow>(
+    return this.registry.query<RetainedTenant>(
       'looking up dropped tenants',
       `SELECT ${columns} ${fromTenants} WHERE ${retained} AND ${condition} ORDER BY t.dropped_at DESC, t.id`,
       values,
     )
-    return rows.map(toRetained)
   }
 }
 
@@ -117,25 +117,4 @@ function namesTaken(tenant: Pick<Tenant, 'slug' | 'database'>, cause: unknown): 
     hint: 'bring it back under another slug, with --slug',
     cause,
   })
-}
-
-interface RetainedRow extends TenantRow {
-  dropped_at: Date
-  retained_until: Date
-  expired: boolean
-  former_db_name: string
-  former_db_username: string
-  former_status: TenantStatus
-}
-
-function toRetained(row: RetainedRow): RetainedTenant {
-  return {
-    ...toTenant(row),
-    droppedAt: row.dropped_at.toISOString(),
-    retainedUntil: row.retained_until.toISOString(),
-    expired: row.expired,
-    formerDatabase: row.former_db_name,
-    formerUsername: row.former_db_username,
-    formerStatus: row.former_status,
-  }
 }

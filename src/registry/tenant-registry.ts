@@ -11,7 +11,7 @@ import { type FirstOperation, type NewTenant, reserveTenant } from './reservatio
 import { selectionCondition } from './selection-sql.ts'
 import type { Labels, SchemaVersion, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
 import { openCredentials, passwordOf, type SealedPassword } from './tenant-passwords.ts'
-import { fromTenants, type TenantRow, tenantColumns, toTenant, uuidPattern } from './tenant-row.ts'
+import { fromTenants, tenantColumns, uuidPattern } from './tenant-row.ts'
 
 const live = 't.retained_until IS NULL'
 
@@ -68,31 +68,31 @@ export class TenantRegistry {
   }
 
   async find(slugOrId: string): Promise<Tenant | undefined> {
-    const [row] = await this.registry.query<TenantRow>(
+    const [tenant] = await this.registry.query<Tenant>(
       'looking up a tenant',
       `SELECT ${tenantColumns} ${fromTenants} WHERE ${live} AND ${keyColumn(slugOrId)} = $1`,
       [slugOrId],
     )
-    return row && toTenant(row)
+    return tenant
   }
 
   /** A tenant with its application's login, if it can be used: in one query, since a request waits for it. */
   async findLogin(slugOrId: string): Promise<FoundLogin | undefined> {
-    const [row] = await this.registry.select<TenantRow & SealedPassword>(
+    const [row] = await this.registry.select<Tenant & SealedPassword>(
       'looking up a tenant',
       `SELECT ${tenantColumns}, t.db_password AS current, t.db_password_next AS next ${fromTenants}
         WHERE ${live} AND ${keyColumn(slugOrId)} = $1`,
       [slugOrId],
     )
     if (!row) return undefined
-    const tenant = toTenant(row)
-    const isUsable = tenant.status === 'active'
-    return { tenant, credentials: isUsable ? await openCredentials(this.cipher, tenant, 'app', row) : undefined }
+    const { current, next, ...tenant } = row
+    if (tenant.status !== 'active') return { tenant, credentials: undefined }
+    return { tenant, credentials: await openCredentials(this.cipher, tenant, 'app', { current, next }) }
   }
 
   async list(filter: TenantQuery = {}): Promise<Tenant[]> {
     const order = { slug: 't.slug', created: 't.created_at, t.slug', version: 't.schema_version NULLS FIRST, t.slug' }
-    const rows = await this.registry.query<TenantRow>(
+    return this.registry.query<Tenant>(
       'listing tenants',
       `SELECT ${tenantColumns} ${fromTenants}
         WHERE ${live} AND ($1::jsonb IS NULL OR t.labels @> $1::jsonb)
@@ -105,18 +105,16 @@ export class TenantRegistry {
         filter.limit ?? null,
       ],
     )
-    return rows.map(toTenant)
   }
 
   /** The tenants of a selection, by slug; one that is named and not there throws `TENANT_NOT_FOUND`. */
   async select(selection: Selection): Promise<TenantVersion[]> {
     const { text, values } = selectionCondition(selection)
-    const rows = await this.registry.query<TenantRow>(
+    const found = await this.registry.query<TenantVersion>(
       'selecting tenants',
-      `SELECT ${tenantColumns}, t.migrations_hash ${fromTenants} WHERE ${text} ORDER BY t.slug`,
+      `SELECT ${tenantColumns}, t.migrations_hash AS "migrationsHash" ${fromTenants} WHERE ${text} ORDER BY t.slug`,
       values,
     )
-    const found = rows.map(row => ({ ...toTenant(row), migrationsHash: row.migrations_hash ?? null }))
     for (const each of 'tenants' in selection ? new Set(selection.tenants) : []) {
       if (!found.some(tenant => tenant.slug === each || tenant.id === each.toLowerCase())) await this.get(each)
     }
@@ -211,7 +209,7 @@ export class TenantRegistry {
   ): Promise<Tenant> {
     const { steps = [], applied } = more
     const version = applied && versionOf(applied.map(each => each.name))
-    const [row] = await this.registry.query<TenantRow>(
+    const [settled] = await this.registry.query<Tenant>(
       'settling the tenant',
       `WITH finished AS (${finishText('$3')}),
             recorded AS (${recordSteps.text({ json: '$4::jsonb', count: steps.length })}),
@@ -227,8 +225,10 @@ export class TenantRegistry {
         ...[applied?.map(each => each.name) ?? [], applied?.map(each => each.checksum) ?? []],
       ],
     )
-    if (!row) throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${tenant.slug}"`, { tenant: tenant.slug })
-    return toTenant(row)
+    if (!settled) {
+      throw new TenancyError('TENANT_NOT_FOUND', `there is no tenant "${tenant.slug}"`, { tenant: tenant.slug })
+    }
+    return settled
   }
 
   /** Removes the row and ends the operation in one. */

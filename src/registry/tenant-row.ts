@@ -1,45 +1,16 @@
-import type { RoleModel } from './roles.ts'
-import type { Labels, Tenant, TenantStatus } from './tenant.ts'
-
 export const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
-/** The columns that make a Tenant. */
-export const tenantColumns = `t.uuid, t.slug, t.name, t.status, s.name AS server, t.db_name, t.db_username,
-  t.schema_version, t.labels, t.roles, t.protected, t.created_at, t.updated_at`
+/**
+ * SQL that gives a time as JavaScript's `toISOString()` would, whatever `DateStyle` and `TimeZone` are: to parse a time
+ * and to write it again takes longer than all the rest of reading a row.
+ */
+export function isoTime(column: string): string {
+  return `pg_catalog.to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+}
+
+/** The columns that make a `Tenant`, by the names that they have in it: a row is one. */
+export const tenantColumns = `t.uuid AS id, t.slug, t.name, t.status, s.name AS server, t.db_name AS database,
+  t.db_username AS username, t.schema_version AS "schemaVersion", t.labels, t.roles, t.protected,
+  ${isoTime('t.created_at')} AS "createdAt", ${isoTime('t.updated_at')} AS "updatedAt"`
 
 export const fromTenants = 'FROM tenantctl.tenants t JOIN tenantctl.servers s ON s.id = t.server_id'
-
-export interface TenantRow {
-  uuid: string
-  slug: string
-  name: string
-  status: TenantStatus
-  server: string
-  db_name: string
-  db_username: string
-  schema_version: string | null
-  labels: Labels
-  roles: RoleModel
-  protected: boolean
-  created_at: Date
-  updated_at: Date
-  migrations_hash?: string | null
-}
-
-export function toTenant(row: TenantRow): Tenant {
-  return {
-    id: row.uuid,
-    slug: row.slug,
-    name: row.name,
-    status: row.status,
-    server: row.server,
-    database: row.db_name,
-    username: row.db_username,
-    schemaVersion: row.schema_version,
-    labels: row.labels,
-    roles: row.roles,
-    protected: row.protected,
-    createdAt: row.created_at.toISOString(),
-    updatedAt: row.updated_at.toISOString(),
-  }
-}
