@@ -148,7 +148,10 @@ export class TenancyError extends Error {
   }
 }
 
-/** Also without what jsonb refuses, or the journal could not tell of it: a NUL, and half a character that a cut leaves. */
+/**
+ * What a tenant's code throws may hold what jsonb refuses, a NUL or half a surrogate pair, and so may a cut: the registry
+ * could not store the error, nor what is written together with it.
+ */
 function shorten(text: string): string {
   const short = text.length > longestText ? `${text.slice(0, longestText - 1)}…` : text
   return Buffer.from(short).toString().replaceAll('\0', '\ufffd')

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type PgBoss from 'pg-boss'
 import { asTenancyError } from '../errors.ts'
-import type { HeldConnection, RegistryConnection } from '../registry/connection.ts'
+import type { RegistryConnection } from '../registry/connection.ts'
+import { isHeld, LastingLock } from '../registry/lasting-lock.ts'
 import { type JobKind, type JobPayload, jobKinds, PutBack } from './job.ts'
 
 /** What a handler gets to know. */
@@ -34,19 +35,17 @@ const goneMs = 3_000
 /** They wait for others' work and take no share of `concurrency`; each holds a connection to the registry. */
 const mostLeaders = 2
 
-const lockKeyOf = (worker: string) => `pg_catalog.hashtextextended('tenantctl worker ' || ${worker}, 0)`
-
 /**
  * Takes jobs and runs them. As long as it lives it holds an advisory lock; jobs of a worker whose lock is gone are given
  * to others, so that a job may last as long as it needs and is still taken up soon after a crash.
  */
 export class Worker {
   readonly #id = randomUUID()
+  readonly #lock: LastingLock
   readonly #active = new Map<string, { kind: JobKind; stop: AbortController }>()
   /** Jobs that nobody seems to be at, with when that was first seen. */
   readonly #orphans = new Map<string, number>()
   #wake: (() => void) | undefined
-  #held: HeldConnection | undefined
   #ended = false
   #lastJobAt = Number.NEGATIVE_INFINITY
 
@@ -56,10 +55,12 @@ export class Worker {
     private readonly schema: string,
     private readonly handlers: JobHandlers,
     private readonly options: WorkerOptions,
-  ) {}
+  ) {
+    this.#lock = new LastingLock(registry, 'worker', this.#id)
+  }
 
   async run(): Promise<void> {
-    await this.#lock()
+    await this.#lock.takeIfFree()
     const { signal, onReady } = this.options
     const wake = () => this.#wake?.()
     signal.addEventListener('abort', wake)
@@ -77,7 +78,7 @@ export class Worker {
       this.#ended = true
       wake()
       await watching
-      this.#held?.release()
+      this.#lock.release()
     }
   }
 
@@ -182,11 +183,7 @@ export class Worker {
       'looking for jobs that nobody is at',
       `SELECT j.id, j.name, j.id || ' ' || j.started_on AS begun FROM ${this.schema}.job j
         WHERE j.name = ANY($1::text[]) AND j.state = 'active' AND j.id <> ALL($2::uuid[])
-          AND (j.data->>'worker' = $3 OR NOT EXISTS (
-            SELECT FROM pg_catalog.pg_locks l
-             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-               AND ((l.classid::bigint << 32) | l.objid::bigint) = ${lockKeyOf("(j.data->>'worker')")}))`,
+          AND (j.data->>'worker' = $3 OR NOT ${isHeld('worker', "(j.data->>'worker')")})`,
       [jobKinds, [...this.#active.keys()], this.#id],
     )
     const now = performance.now()
@@ -197,31 +194,6 @@ export class Worker {
       this.#orphans.set(begun, since)
       if (now - since < goneMs) continue
       await this.boss.fail(name, id, { code: 'INTERNAL', message: 'the worker ended before the job did' })
-    }
-  }
-
-  async #lock(): Promise<void> {
-    let locked = false
-    const held = await this.registry.hold('taking the lock of a worker', () => {
-      if (locked) void this.#relock()
-    })
-    try {
-      // Of a machine that lost its power the server learns by asking.
-      await held.query('SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3')
-      await held.query(`SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1::text')})`, [this.#id])
-    } catch (error) {
-      held.release()
-      throw error
-    }
-    locked = true
-    if (this.#ended) held.release()
-    else this.#held = held
-  }
-
-  async #relock(): Promise<void> {
-    this.#held = undefined
-    while (!this.#ended && !this.#held) {
-      await this.#lock().catch(() => pause(watchMs))
     }
   }
 

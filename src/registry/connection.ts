@@ -133,7 +133,7 @@ export class RegistryConnection {
       else kinds.set(kind, [row])
     }
     const texts = [...kinds].map(([kind, rows]) =>
-      kind.text({ json: `${quoteLiteral(toStorableJson(rows))}::jsonb`, count: rows.length }),
+      kind.text({ json: `${quoteLiteral(JSON.stringify(rows))}::jsonb`, count: rows.length }),
     )
     await this.execute([...kinds.keys()].map(kind => kind.doing).join(' and '), texts.join(';\n'))
   }
@@ -186,16 +186,6 @@ function giveBack(client: pg.PoolClient, failure: Error | boolean | undefined): 
   client.release(failure)
   // The pool has its own listener again, or has closed the connection for good.
   if (!failure) client.off('error', ignore)
-}
-
-/**
- * jsonb takes neither NUL nor half a surrogate pair. What a migration throws may hold both, and must not keep what is
- * written together with it from being stored.
- */
-export function toStorableJson(value: unknown): string {
-  return JSON.stringify(value, (_, each: unknown) =>
-    typeof each === 'string' ? each.replace(/\0|\p{Surrogate}/gu, '\ufffd') : each,
-  )
 }
 
 /** Its next statement fails, and tells. */

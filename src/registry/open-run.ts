@@ -1,47 +1,25 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
 import type { ErrorClass } from '../postgres/sqlstate.ts'
-import type { BulkWrite, HeldConnection, RegistryConnection } from './connection.ts'
-
-/** The advisory lock that the process of a run holds as long as it lives; the argument is SQL for the run's id. */
-export const lockKeyOf = (id: string) => `pg_catalog.hashtextextended('tenantctl run ' || ${id}, 0)`
-export const isAlive = (id: string) => `EXISTS (
-  SELECT FROM pg_catalog.pg_locks l
-   WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-     AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-     AND ((l.classid::bigint << 32) | l.objid::bigint) = ${lockKeyOf(id)})`
+import type { BulkWrite, RegistryConnection } from './connection.ts'
+import { LastingLock } from './lasting-lock.ts'
 
 /** A run that this process is at. */
 export class OpenRun {
   /** Rows that are on their way. */
   readonly #writing = new Set<Promise<void>>()
-  #held: HeldConnection | undefined
-  #closed = false
+  readonly #lock: LastingLock
   #failure: unknown
 
   constructor(
     private readonly registry: RegistryConnection,
     readonly id: string,
-  ) {}
+  ) {
+    this.#lock = new LastingLock(registry, 'run', id, () => this.#recordGoesOn())
+  }
 
-  /** Takes the lock that tells the living from the dead, with a statement that does so. */
-  async lock<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
-    let locked = false
-    const held = await this.registry.hold('beginning the run', () => {
-      if (locked) void this.#relock()
-    })
-    let rows: Row[]
-    try {
-      rows = await held.query<Row>(text, values)
-    } catch (error) {
-      held.release()
-      throw error
-    }
-    locked = true
-    // The run may have ended while its lock was being taken anew.
-    if (this.#closed) held.release()
-    else this.#held = held
-    return rows
+  /** Begins it with a statement that takes its lock as well. */
+  begin<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
+    return this.#lock.take<Row>(query => query(text, values))
   }
 
   /** Does not wait for the row to be written: `finish` does. */
@@ -59,7 +37,6 @@ export class OpenRun {
 
   async finish(result: FleetResult, interrupted: boolean): Promise<void> {
     await Promise.all(this.#writing)
-    this.#closed = true
     try {
       const status = interrupted ? 'interrupted' : result.failed > 0 || result.stopped ? 'failed' : 'succeeded'
       await this.registry.query(
@@ -72,37 +49,15 @@ export class OpenRun {
         ],
       )
     } finally {
-      this.#held?.release()
+      this.#lock.release()
     }
     if (this.#failure) throw this.#failure
   }
 
   /** For a run that ends by an error of its own. */
   async abandon(): Promise<void> {
-    this.#closed = true
     await Promise.all(this.#writing)
-    this.#held?.release()
-  }
-
-  /** The session went, perhaps with a restart of the server, but the run goes on: it must not count as dead for long. */
-  async #relock(): Promise<void> {
-    while (!this.#closed) {
-      // Until then a lost connection counts as one of the pool's, which would wait for it at its end.
-      this.#held?.release()
-      this.#held = undefined
-      try {
-        const [row] = await this.lock<{ locked: boolean }>(
-          `SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1')}) AS locked`,
-          [this.id],
-        )
-        if (this.#closed) return
-        // Where the network was cut, the server may believe in the old session for a while, which has it.
-        if (row?.locked) return await this.#recordGoesOn()
-      } catch {
-        // The server is not back yet.
-      }
-      await sleep(1_000, undefined, { ref: false })
-    }
+    this.#lock.release()
   }
 
   /** Somebody may have marked it as interrupted meanwhile. */

@@ -2,7 +2,7 @@ import { hostname, userInfo } from 'node:os'
 import { v4 as uuid } from 'uuid'
 import { asTenancyError } from '../errors.ts'
 import { quoteLiteral } from '../postgres/identifiers.ts'
-import { type BulkWrite, type RegistryConnection, type RegistryQuery, toStorableJson } from './connection.ts'
+import type { BulkWrite, RegistryConnection, RegistryQuery } from './connection.ts'
 import type { Operation, OperationKind, OperationStatus, OperationStep } from './operation.ts'
 import type { Tenant } from './tenant.ts'
 
@@ -80,7 +80,7 @@ export class OperationJournal {
       'recording a failure',
       `UPDATE tenantctl.operations SET status = 'failed', error = $2, finished_at = pg_catalog.clock_timestamp()
         WHERE id = $1 AND status = 'running'`,
-      [operationId, toStorableJson({ code, message })],
+      [operationId, JSON.stringify({ code, message })],
     )
   }
 

@@ -4,7 +4,8 @@ import type { FleetCommand } from '../events.ts'
 import { nearest } from '../nearest.ts'
 import type { ErrorClass } from '../postgres/sqlstate.ts'
 import type { RegistryConnection } from './connection.ts'
-import { isAlive, lockKeyOf, OpenRun } from './open-run.ts'
+import { isHeld, lockKeyOf } from './lasting-lock.ts'
+import { OpenRun } from './open-run.ts'
 import { actor } from './operation-journal.ts'
 import type { Run, RunDetails, RunFilter, RunStatus, RunTenant } from './run.ts'
 
@@ -24,12 +25,12 @@ export class RunLedger {
   async begin(run: NewRun): Promise<OpenRun> {
     const id = newRunId()
     const open = new OpenRun(this.registry, id)
-    await open.lock(
+    await open.begin(
       `WITH dead AS (
          UPDATE tenantctl.runs r SET status = 'interrupted', finished_at = pg_catalog.clock_timestamp()
-          WHERE r.status = 'running' AND r.job_id IS NULL AND NOT ${isAlive('r.id')})
+          WHERE r.status = 'running' AND r.job_id IS NULL AND NOT ${isHeld('run', 'r.id')})
        INSERT INTO tenantctl.runs (id, command, parameters, actor, pid, total, up_to_date)
-       SELECT $1, $2, $3, $4, $5, $6, $7 FROM pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1')})`,
+       SELECT $1, $2, $3, $4, $5, $6, $7 FROM pg_catalog.pg_try_advisory_lock(${lockKeyOf('run', '$1')})`,
       [id, run.command, JSON.stringify(run.parameters), actor(), process.pid, run.total, run.upToDate],
     )
     return open
@@ -62,9 +63,9 @@ export class RunLedger {
   /** Takes up a queued run; undefined when it is at its end, or somebody leads it already. */
   async lead(id: string): Promise<OpenRun | undefined> {
     const open = new OpenRun(this.registry, id)
-    const taken = await open.lock<{ id: string }>(
+    const taken = await open.begin<{ id: string }>(
       `UPDATE tenantctl.runs SET status = 'running'
-        WHERE id = $1 AND finished_at IS NULL AND (SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf('$1')}))
+        WHERE id = $1 AND finished_at IS NULL AND (SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf('run', '$1')}))
         RETURNING id`,
       [id],
     )
@@ -83,7 +84,7 @@ export class RunLedger {
          FROM (SELECT count(*) FILTER (WHERE status NOT IN ('failed', 'skipped')) AS succeeded,
                       count(*) FILTER (WHERE status = 'failed') AS failed
                  FROM tenantctl.run_tenants WHERE run_id = $1) c
-        WHERE r.id = $1 AND r.finished_at IS NULL AND NOT ${isAlive('$1')}`,
+        WHERE r.id = $1 AND r.finished_at IS NULL AND NOT ${isHeld('run', '$1')}`,
       [id],
     )
   }
@@ -220,7 +221,7 @@ interface RunChange {
 const selectRuns = `SELECT r.id, r.command, r.parameters, r.actor, r.pid, r.total, r.up_to_date,
     COALESCE(t.succeeded, r.succeeded) AS succeeded, COALESCE(t.failed, r.failed) AS failed,
     COALESCE(t.skipped, r.skipped) AS skipped, r.stopped, r.started_at, r.finished_at, r.job_id,
-    CASE WHEN r.status <> 'running' OR ${isAlive('r.id')} THEN r.status
+    CASE WHEN r.status <> 'running' OR ${isHeld('run', 'r.id')} THEN r.status
          WHEN r.job_id IS NULL THEN 'interrupted' ELSE 'queued' END AS status
   FROM tenantctl.runs r LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE status NOT IN ('failed', 'skipped'))::int AS succeeded,

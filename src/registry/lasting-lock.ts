@@ -1,0 +1,92 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { HeldConnection, RegistryConnection, RegistryQuery } from './connection.ts'
+
+/** What a process holds a lock for as long as it lives. */
+type Holder = 'run' | 'worker'
+
+/** The advisory lock of a run or a worker; `id` is SQL for its id. */
+export function lockKeyOf(holder: Holder, id: string): string {
+  return `pg_catalog.hashtextextended('tenantctl ${holder} ' || ${id}, 0)`
+}
+
+/** SQL that tells the living from the dead: whether somebody holds that lock. */
+export function isHeld(holder: Holder, id: string): string {
+  return `EXISTS (
+  SELECT FROM pg_catalog.pg_locks l
+   WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+     AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+     AND ((l.classid::bigint << 32) | l.objid::bigint) = ${lockKeyOf(holder, id)})`
+}
+
+/** Between two attempts to take it anew. */
+const pauseMs = 1_000
+
+/**
+ * That lock, on a session of its own. It is taken anew when the session is lost, perhaps with a restart of the server:
+ * whoever holds it is alive, and must not count as dead for long.
+ */
+export class LastingLock {
+  #held: HeldConnection | undefined
+  #released = false
+  #takingAnew = false
+
+  constructor(
+    private readonly registry: RegistryConnection,
+    private readonly holder: Holder,
+    private readonly id: string,
+    private readonly onTakenAnew: () => Promise<void> = async () => undefined,
+  ) {}
+
+  /** By a statement that takes the lock along with what else it does; default: by one that does just that. */
+  async take<Row extends object>(statement: (query: RegistryQuery) => Promise<Row[]>): Promise<Row[]> {
+    let taken = false
+    const held = await this.registry.hold(`taking the lock of a ${this.holder}`, () => {
+      if (taken && !this.#takingAnew) void this.#takeAnew()
+    })
+    try {
+      // Of a machine that lost its power the server learns by asking.
+      await held.query('SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3')
+      const rows = await statement(held.query)
+      taken = true
+      // It may have been released while it was being taken anew.
+      if (this.#released) held.release()
+      else this.#held = held
+      return rows
+    } catch (error) {
+      held.release()
+      throw error
+    }
+  }
+
+  /** Whether it was free. */
+  async takeIfFree(): Promise<boolean> {
+    const text = `SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf(this.holder, '$1::text')}) AS free`
+    const [row] = await this.take<{ free: boolean }>(query => query(text, [this.id]))
+    return row?.free === true
+  }
+
+  release(): void {
+    this.#released = true
+    this.#held?.release()
+    this.#held = undefined
+  }
+
+  async #takeAnew(): Promise<void> {
+    this.#takingAnew = true
+    let mine = false
+    while (!mine && !this.#released) {
+      // Until then a lost connection counts as one of the pool's, which would wait for it at its end.
+      this.#held?.release()
+      this.#held = undefined
+      try {
+        // Where the network was cut, the server may believe in the old session for a while, which has it.
+        mine = await this.takeIfFree()
+        if (mine) await this.onTakenAnew()
+      } catch {
+        // The server is not back yet.
+      }
+      if (!mine) await sleep(pauseMs, undefined, { ref: false })
+    }
+    this.#takingAnew = false
+  }
+}
