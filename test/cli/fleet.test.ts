@@ -1,7 +1,7 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import type { TenantOutcome } from '../../src/fleet/result.ts'
 import { fleet, runCli, tenant } from './fake.ts'
 
@@ -35,6 +35,7 @@ function recording(outcomes: TenantOutcome[]) {
 
 describe('selections', () => {
   const folder = mkdtempSync(join(tmpdir(), 'tenantctl-'))
+  afterAll(() => rmSync(folder, { recursive: true }))
   writeFileSync(join(folder, 'tenants.txt'), '# the first ones\nacme\n\nglobex # big\r\nacme\n')
 
   test.each([
@@ -203,6 +204,7 @@ describe('plan', () => {
   const migrations = { planFile: async () => plan, lint: async () => [], run: async () => fleet('migrate', []) }
   const tenancy = { migrations }
   const cwd = mkdtempSync(join(tmpdir(), 'tenantctl-'))
+  afterAll(() => rmSync(cwd, { recursive: true }))
 
   test('-o plan.json writes it, and migrate --plan takes it', async () => {
     const { stdout, stderr, exitCode } = await runCli(['plan', '--all', '-o', 'plan.json'], { tenancy, cwd })

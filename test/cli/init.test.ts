@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,6 +14,7 @@ let installed: number
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'tenantctl-init-'))
   installed = 0
+  return () => rmSync(folder, { recursive: true })
 })
 
 function init(args: string[], registry: unknown = 'embedded', more: object[] = []) {

@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { TenancyError } from '../../src/errors.ts'
 import { Secret } from '../../src/secrets/secret.ts'
+import { temporaryFolder } from '../support/folder.ts'
 import { runCli } from './fake.ts'
 
 const setup = { ini: '[databases]\n', sql: null, sqlDatabase: null, userlist: new Secret('"tenant_acme" "hunter2"\n') }
@@ -12,7 +12,7 @@ const tenancy = { pgbouncer: async () => setup }
 test.each([[[] as string[]], [['--json']]])(
   'passwords go into a file for its owner alone, and nowhere else (%j)',
   async flags => {
-    const cwd = mkdtempSync(join(tmpdir(), 'tenantctl-pgbouncer-'))
+    const cwd = temporaryFolder()
     const { stdout, stderr, exitCode } = await runCli(['pgbouncer', 'config', '--userlist', 'users', ...flags], {
       tenancy,
       cwd,
@@ -25,7 +25,7 @@ test.each([[[] as string[]], [['--json']]])(
 )
 
 test('a file that is there, which others may read, is not written to', async () => {
-  const cwd = mkdtempSync(join(tmpdir(), 'tenantctl-pgbouncer-'))
+  const cwd = temporaryFolder()
   writeFileSync(join(cwd, 'users'), 'mine', { mode: 0o644 })
   const { stderr, exitCode } = await runCli(['pgbouncer', 'config', '--userlist', 'users', '--json'], {
     tenancy,

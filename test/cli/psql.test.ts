@@ -1,8 +1,8 @@
-import { chmodSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Secret } from '../../src/secrets/secret.ts'
+import { temporaryFolder } from '../support/folder.ts'
 import { runCli, tenant } from './fake.ts'
 
 const get = async () => tenant('acme')
@@ -13,7 +13,7 @@ const connectionInfo = async () => ({
 
 /** A psql of our own, first in the PATH: its output would go to the test's terminal, so it writes a file. */
 function fakePsql(script: string): { folder: string; env: Record<string, string> } {
-  const folder = mkdtempSync(join(tmpdir(), 'tenantctl-psql-'))
+  const folder = temporaryFolder()
   writeFileSync(join(folder, 'psql'), `#!/bin/sh\n${script}\n`)
   chmodSync(join(folder, 'psql'), 0o755)
   return {
@@ -49,7 +49,7 @@ test('ended by a signal is 128 + its number', async () => {
 })
 
 test('that is not installed is told', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'tenantctl-none-'))
+  const folder = temporaryFolder()
   const options = { tenancy: { tenants: { get, connectionInfo } }, env: { PATH: folder }, cwd: folder }
   const { stderr, exitCode } = await runCli(['psql', 'acme', '--json'], options)
   expect(JSON.parse(stderr).error.code).toBe('TOOL_MISSING')

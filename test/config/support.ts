@@ -1,13 +1,11 @@
-import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { onTestFinished } from 'vitest'
 import { isTenancyError, type TenancyError } from '../../src/errors.ts'
+import { temporaryFolder } from '../support/folder.ts'
 
 /** A folder with these files that goes with the test. */
 export function folder(files: Record<string, string> = {}, mode = 0o600): string {
-  const directory = realpathSync(mkdtempSync(join(tmpdir(), 'tenantctl-config-')))
-  onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+  const directory = temporaryFolder()
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(dirname(join(directory, name)), { recursive: true })
     writeFileSync(join(directory, name), text)

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type {} from 'vitest'
 import type { TestProject } from 'vitest/node'
 import { sql } from './client.ts'
+import { memoryFolder } from './memory.ts'
 import { removeAbandoned, startServer } from './servers.ts'
 
 declare module 'vitest' {
@@ -34,9 +35,12 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
  * TENANTCTL_TEST_POSTGRES  major version of the one to start (18)
  * TENANTCTL_TEST_LOG=all   let it log every statement
  * TENANTCTL_TEST_KEEP=1    leave it running, with the databases of failed tests
+ * TMPDIR                   where to write; by default in memory, if there is enough
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   build()
+  // For this process and, by their environment, for the workers and all that they start.
+  process.env.TMPDIR ??= memoryFolder() ?? tmpdir()
   const emptyFolder = mkdtempSync(join(tmpdir(), 'tenantctl-home-'))
   const removeFolder = () => rmSync(emptyFolder, { recursive: true, force: true })
   project.provide('emptyFolder', emptyFolder)
