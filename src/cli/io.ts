@@ -32,6 +32,14 @@ interface SignalSource {
 
 export type OutputFormat = 'text' | 'json' | 'ndjson'
 
+/**
+ * Whether a line can change in place. A terminal that does not know its width (0: `docker run -t` without a terminal
+ * behind it, `expect`, some CI) cannot be told how many lines to erase, and ora would erase for ever.
+ */
+export function isLive({ isTTY, columns }: OutputStream): boolean {
+  return isTTY === true && columns !== 0
+}
+
 /** Writes and waits, so that a large document is out before the process ends; a reader that left is no error. */
 export function write(stream: OutputStream, text: string): Promise<void> {
   return new Promise(resolve => {

@@ -1,4 +1,4 @@
-import { v4 as uuid } from 'uuid'
+import { randomUUID } from 'node:crypto'
 import { isTenancyError, TenancyError } from '../errors.ts'
 import type { Listener } from '../events.ts'
 import {
@@ -179,7 +179,7 @@ export async function nameTenant(
 ): Promise<Pick<NewTenant, 'id' | 'name' | 'slug' | 'database' | 'labels'>> {
   const name = checkName(input.name)
   const slug = input.slug === undefined ? await slugify(name, naming) : await checkSlug(input.slug, naming)
-  const id = uuid()
+  const id = randomUUID()
   const database =
     input.database === undefined ? databaseName({ slug, id, name }, naming) : checkDatabaseName(input.database)
   return { id, name, slug, database, labels: checkLabels(input.labels ?? {}) }

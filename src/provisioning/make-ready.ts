@@ -1,4 +1,4 @@
-import { v4 as uuid } from 'uuid'
+import { randomUUID } from 'node:crypto'
 import { type Client, withClient, withTransaction } from '../postgres/connect.ts'
 import { createClosedDatabase, setAllowConnections } from '../postgres/databases.ts'
 import { createRole, retireRole } from '../postgres/roles.ts'
@@ -24,7 +24,7 @@ export async function makeReady(
   origin: Origin,
   options: RunOptions,
 ): Promise<void> {
-  const ready = { id: uuid(), server, roles: parts.config.roles, ...origin }
+  const ready = { id: randomUUID(), server, roles: parts.config.roles, ...origin }
   const subject = { id: ready.id, server, slug: readyPlace(ready).database }
   // The lock first: whoever sees the row knows by that whether somebody is at work on it.
   await withTenantLock(parts, subject, options, async admin => {

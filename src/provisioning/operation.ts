@@ -1,4 +1,4 @@
-import { v4 as uuid } from 'uuid'
+import { randomUUID } from 'node:crypto'
 import { asTenancyError, TenancyError } from '../errors.ts'
 import { type Listener, notify } from '../events.ts'
 import type { Client } from '../postgres/connect.ts'
@@ -80,7 +80,7 @@ export async function runFirstOperation(
   await withTenantLock(parts, wanted, options, async admin => {
     const facts = await adminFacts(admin)
     await options.refuse(admin, facts)
-    const id = uuid()
+    const id = randomUUID()
     const steps = options.steps
       .slice(0, 2)
       .map(({ name }, position): StepRecord => ({ position, name, status: position === 0 ? 'done' : 'started' }))

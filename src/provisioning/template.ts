@@ -127,7 +127,7 @@ export async function ensureTemplate(context: TemplateContext): Promise<Origin |
   } catch (error) {
     if (signal?.aborted) throw error
     const reason = asTenancyError(error).message
-    parts.refusedTemplates.failed(server, plan.name, reason)
+    await parts.refusedTemplates.failed(server, plan.name, reason)
     plainInstead(context, reason)
     return undefined
   }

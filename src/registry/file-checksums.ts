@@ -2,6 +2,7 @@ import { changedFiles, refuseChanged } from '../migrations/changed.ts'
 import type { Migration } from '../migrations/source.ts'
 import { knownStates } from '../migrations/states.ts'
 import type { RegistryConnection } from './connection.ts'
+import { recordChecksumsText } from './record-checksums.ts'
 
 /** What migration files were like when they were first applied to a tenant. */
 export class FileChecksums {
@@ -67,11 +68,4 @@ export class FileChecksums {
     const applied = rows.map(row => states.applied(row.hash))
     return changed.map(({ name }) => name).filter(name => applied.every(names => names && !names.includes(name)))
   }
-}
-
-/** For parameters that hold names and checksums. */
-export function recordChecksumsText(names: string, checksums: string, options: { replace?: boolean } = {}): string {
-  return `INSERT INTO tenantctl.migrations (name, checksum)
-       SELECT * FROM unnest(${names}::text[], ${checksums}::text[])
-       ON CONFLICT (name) ${options.replace ? 'DO UPDATE SET checksum = EXCLUDED.checksum' : 'DO NOTHING'}`
 }

@@ -1,7 +1,4 @@
-import { readdir } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import { TenancyError } from '../errors.ts'
-import { type Listener, notify } from '../events.ts'
 import { MigrationHistory } from '../migrations/history.ts'
 import { migrateDatabase } from '../migrations/migrate.ts'
 import { readMigrations } from '../migrations/source.ts'
@@ -17,9 +14,7 @@ import {
 import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import { query } from '../postgres/query.ts'
 import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
-import type { RegistryConnection } from './connection.ts'
 
-const directory = fileURLToPath(new URL('../../migrations/registry/', import.meta.url))
 const schema = 'tenantctl'
 /** COMMENT ON DATABASE of a registry's own database; one that is shared with an application has none. */
 export const registryMarker = 'tenantctl registry'
@@ -27,67 +22,15 @@ export const registryMarker = 'tenantctl registry'
 const maintenanceDatabases = ['postgres', 'template1']
 const lockWaitMs = 60_000
 
-/**
- * Makes the registry be there and be of this version: creates its database on first use and applies the migrations it
- * lacks, under locks. Throws `REGISTRY_TOO_NEW` when a newer tenantctl has migrated it. Returns the registry's id.
- */
-export async function ensureRegistry(registry: RegistryConnection, onEvent?: Listener): Promise<string> {
-  const { address } = registry
-  const upgrade = () => withAdmin(address, { doing: 'opening the registry' }, migrateRegistry)
-  let found: RegistryState
-  try {
-    found = await readState(registry)
-  } catch (error) {
-    const state = sqlstateOf(error)
-    if (state === sqlstate.unknownDatabase) {
-      notify(onEvent, { event: 'notice', message: `creating the registry database "${address.database}"` })
-      await createRegistryDatabase(address)
-    } else if (state !== sqlstate.undefinedTable && state !== sqlstate.invalidSchemaName) {
-      throw error
-    }
-    await upgrade()
-    return (await readState(registry)).id
-  }
-  if (await isCurrent(found.applied)) return found.id
-  await upgrade()
-  return found.id
-}
-
-interface RegistryState {
-  id: string
-  applied: string[]
-}
-
-async function readState(registry: RegistryConnection): Promise<RegistryState> {
-  const rows = await registry.query<RegistryState>(
-    'opening',
-    'SELECT r.id, ARRAY(SELECT name::text FROM tenantctl.knex_migrations ORDER BY id) AS applied FROM tenantctl.registry r',
-  )
-  return rows[0] as RegistryState
-}
-
-/** Compares names alone: the files themselves are read when one of them is to be applied. */
-async function isCurrent(applied: string[]): Promise<boolean> {
-  const files = (await readdir(directory)).filter(file => file.endsWith('.sql'))
-  const unknown = applied.filter(name => !files.includes(name))
-  if (unknown.length > 0) {
-    throw new TenancyError(
-      'REGISTRY_TOO_NEW',
-      `the registry was migrated by a newer tenantctl (${unknown.join(', ')})`,
-      {
-        hint: 'install that version, or a newer one: npm install tenantctl@latest',
-      },
-    )
-  }
-  return applied.length === files.length
-}
-
-async function migrateRegistry(client: Client): Promise<void> {
-  // The tables of the history live in the schema that the first migration makes.
-  if ((await new MigrationHistory(client, schema).read()).length === 0) await createSchema(client)
-  const waitMs = lockWaitMs
+/** Applies the migrations that the registry lacks, under a lock. */
+export async function migrateRegistry(address: ServerAddress, directory: string): Promise<void> {
   const migrations = await readMigrations(directory)
-  await migrateDatabase(client, migrations, { schema, tenant: 'registry', statementTimeoutMs: 0, waitMs })
+  await withAdmin(address, { doing: 'opening the registry' }, async client => {
+    // The tables of the history live in the schema that the first migration makes.
+    if ((await new MigrationHistory(client, schema).read()).length === 0) await createSchema(client)
+    const options = { schema, tenant: 'registry', statementTimeoutMs: 0, waitMs: lockWaitMs }
+    await migrateDatabase(client, migrations, options)
+  })
 }
 
 async function createSchema(client: Client): Promise<void> {
@@ -100,7 +43,7 @@ async function createSchema(client: Client): Promise<void> {
 }
 
 /** The database is made closed under a passing name, so that PUBLIC has never been able to connect to it. */
-async function createRegistryDatabase(address: ServerAddress): Promise<void> {
+export async function createRegistryDatabase(address: ServerAddress): Promise<void> {
   await withMaintenance(address, client => {
     const wait = {
       timeoutMs: lockWaitMs,

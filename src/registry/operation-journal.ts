@@ -1,5 +1,5 @@
+import { randomUUID } from 'node:crypto'
 import { hostname, userInfo } from 'node:os'
-import { v4 as uuid } from 'uuid'
 import { asTenancyError } from '../errors.ts'
 import { quoteLiteral } from '../postgres/identifiers.ts'
 import type { BulkWrite, RegistryConnection, RegistryQuery } from './connection.ts'
@@ -39,7 +39,7 @@ export class OperationJournal {
     parameters: object = {},
     run?: string,
   ): Promise<string> {
-    const id = uuid()
+    const id = randomUUID()
     const row: NewOperation = { id, kind, tenant: tenant.id, slug: tenant.slug, parameters, run: run ?? null }
     await this.registry.write(beginOperations, row)
     return id

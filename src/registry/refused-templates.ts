@@ -38,7 +38,7 @@ export class RefusedTemplates {
   }
 
   /** For this process, and a minute. */
-  failed(server: string, name: string, reason: string): void {
+  async failed(server: string, name: string, reason: string): Promise<void> {
     this.#failures.set(`${server} ${name}`, { reason, until: Date.now() + patienceMs })
   }
 

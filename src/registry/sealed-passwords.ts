@@ -66,14 +66,6 @@ export class SealedPasswords {
     private readonly cipher: Cipher,
   ) {}
 
-  get keyId(): string | undefined {
-    return this.cipher.keyId
-  }
-
-  get keyIds(): readonly string[] {
-    return this.cipher.keyIds
-  }
-
   /**
    * Throws `ENCRYPTION_KEY_INVALID` when there are passwords and no configured key has sealed any: what such a key seals,
    * nobody opens who has the right one. Asked until all is well, and then never again.
@@ -84,9 +76,9 @@ export class SealedPasswords {
       'comparing keys',
       `SELECT NOT EXISTS (SELECT FROM tenantctl.tenants) OR EXISTS (
          SELECT FROM tenantctl.tenants WHERE pg_catalog.split_part(db_password, '.', 2) = ANY($1::text[])) AS known`,
-      [this.keyIds],
+      [this.cipher.keyIds],
     )
-    if (this.keyIds.length > 0 && row?.known === false) {
+    if (this.cipher.keyIds.length > 0 && row?.known === false) {
       throw new TenancyError(
         'ENCRYPTION_KEY_INVALID',
         'none of the stored passwords was encrypted with the key given',
@@ -98,8 +90,12 @@ export class SealedPasswords {
     this.#known = true
   }
 
-  /** How many passwords each key has sealed. */
-  async keysInUse(): Promise<Map<string, number>> {
+  /** The key that seals, those that open, and how many passwords each key has sealed. */
+  async keys(): Promise<{ current: string | undefined; configured: readonly string[]; inUse: Map<string, number> }> {
+    return { current: this.cipher.keyId, configured: this.cipher.keyIds, inUse: await this.#keysInUse() }
+  }
+
+  async #keysInUse(): Promise<Map<string, number>> {
     const rows = await this.registry.query<{ id: string; count: number }>(
       'counting passwords by key',
       `SELECT pg_catalog.split_part(v.sealed, '.', 2) AS id, count(*)::int AS count FROM ${allValues}
@@ -112,7 +108,7 @@ export class SealedPasswords {
   async rotate(options: RotationOptions = {}): Promise<KeyRotation> {
     // Fails at once when there is nothing to seal with.
     const keyId = keyIdOf(await this.cipher.seal(probe, 'probe'))
-    const inUse = await this.keysInUse()
+    const inUse = await this.#keysInUse()
     const total = sum(inUse.values())
     const failures = new Map<string, KeyFailure>()
     let reencrypted = 0
@@ -128,7 +124,7 @@ export class SealedPasswords {
       if (total > batchSize) options.onProgress?.(reencrypted, total)
       last = end.id
     }
-    const after = await this.keysInUse()
+    const after = await this.#keysInUse()
     const failed = sum([...failures.values()].map(failure => failure.passwords))
     return {
       keyId,

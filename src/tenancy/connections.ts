@@ -1,11 +1,11 @@
 import type { Knex } from 'knex'
-import type { ConnectionStats } from '../connections/tenant-connections.ts'
+import type { ConnectionStats, TenantConnections } from '../connections/tenant-connections.ts'
 import { runInContext, type TenantContext } from '../context/tenant-context.ts'
-import type { LazyParts, Parts } from './parts.ts'
+import type { LazyParts } from './parts.ts'
 
 /** Pooled connections to tenants, under one budget for the whole process. */
 export class Connections {
-  #opened: Parts | undefined
+  #opened: TenantConnections | undefined
 
   /** @internal */
   constructor(private readonly parts: LazyParts) {}
@@ -17,23 +17,23 @@ export class Connections {
    * be so later; a query that gets no connection in time throws `POOL_TIMEOUT`.
    */
   async get(slugOrId: string): Promise<Knex> {
-    return (this.#opened ?? (await this.#open())).connections.get(slugOrId)
+    return (this.#opened ?? (await this.#open())).get(slugOrId)
   }
 
   /** What the pools do now, and have done so far. Opens nothing. */
   stats(): ConnectionStats {
-    return this.#opened?.connections.stats ?? { ...nothing }
+    return this.#opened?.stats ?? { ...nothing }
   }
 
   /** @internal See `tenancy.run()`. */
   async run<T>(slugOrId: string, work: (context: TenantContext) => T | Promise<T>): Promise<T> {
-    const { connections } = this.#opened ?? (await this.#open())
+    const connections = this.#opened ?? (await this.#open())
     const context = connections.enter(slugOrId)
     return runInContext(context instanceof Promise ? await context : context, work)
   }
 
-  async #open(): Promise<Parts> {
-    this.#opened = await this.parts.get()
+  async #open(): Promise<TenantConnections> {
+    this.#opened = await (await this.parts.get()).connections()
     return this.#opened
   }
 }

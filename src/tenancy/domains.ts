@@ -33,6 +33,7 @@ export class Domains {
    */
   async resolve(host: string): Promise<string | undefined> {
     const name = hostOfHeader(host)
-    return name === undefined ? undefined : (await this.parts.get()).connections.slugOfDomain(name)
+    if (name === undefined) return undefined
+    return (await (await this.parts.get()).connections()).slugOfDomain(name)
   }
 }

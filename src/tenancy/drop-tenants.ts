@@ -18,7 +18,7 @@ export async function dropTenants(parts: Parts, selection: Selection, options: D
   const retainMs = readRetention(options.retain, parts.config.drop.retainMs)
   const backups = await planBackups(parts, tenants, selection, options)
   const work: Work<Tenant> = async (tenant, { signal, run }) => {
-    await parts.connections.release(tenant.id)
+    await parts.letGo(tenant.id)
     const how = { signal, run, onEvent, force, retainMs, backup: backups.get(tenant.server) }
     const { retainedUntil, backup } = await dropTenant(parts, tenant, how)
     return {

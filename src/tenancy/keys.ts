@@ -43,13 +43,11 @@ export class EncryptionKeys {
 
   /** The keys in use and those configured, the one that encrypts first. */
   async list(): Promise<KeyUse[]> {
-    const { sealed } = await this.parts.get()
-    const inUse = await sealed.keysInUse()
-    const { keyId: current, keyIds } = sealed
-    return [...new Set([...(current === undefined ? [] : [current]), ...keyIds, ...inUse.keys()])].map(keyId => ({
+    const { current, configured, inUse } = await (await this.parts.get()).sealed.keys()
+    return [...new Set([...(current === undefined ? [] : [current]), ...configured, ...inUse.keys()])].map(keyId => ({
       keyId,
       passwords: inUse.get(keyId) ?? 0,
-      configured: keyIds.includes(keyId),
+      configured: configured.includes(keyId),
       current: keyId === current,
     }))
   }

@@ -31,7 +31,7 @@ export interface PurgeOptions extends FleetOptions {
 export async function suspendTenants(parts: Parts, selection: Selection, options: FleetOptions): Promise<FleetResult> {
   return change(parts, 'suspend', selection, options, async (tenant, run) => {
     const changed = await suspendTenant(parts, tenant, run)
-    await parts.connections.release(tenant.id)
+    await parts.letGo(tenant.id)
     return changed && 'suspended'
   })
 }
@@ -60,7 +60,7 @@ export async function rotatePasswords(
 ): Promise<FleetResult> {
   return change(parts, 'rotate-password', selection, options, async (tenant, run) => {
     await rotatePassword(parts, tenant, { ...run, keepSessions: options.keepSessions })
-    await parts.connections.release(tenant.id)
+    await parts.letGo(tenant.id)
     return 'rotated'
   })
 }

@@ -1,43 +1,35 @@
 import type { ResolvedConfig } from '../config/config.ts'
-import { TenantConnections } from '../connections/tenant-connections.ts'
+import type { TenantConnections } from '../connections/tenant-connections.ts'
 import { TenancyError } from '../errors.ts'
 import { notify } from '../events.ts'
-import { hashCompanions, readMigrations, readSeeds } from '../migrations/source.ts'
+import { onDemand } from '../on-demand.ts'
 import { parseAddress, type ServerAddress } from '../postgres/address.ts'
 import { AdminSessions } from '../postgres/admin-sessions.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
-import { JobQueue } from '../queue/job-queue.ts'
-import { BuiltTemplates } from '../registry/built-templates.ts'
+import type { JobQueue } from '../queue/job-queue.ts'
 import { RegistryConnection } from '../registry/connection.ts'
-import { DomainRegistry } from '../registry/domain-registry.ts'
-import { FileChecksums } from '../registry/file-checksums.ts'
-import { FleetCensus } from '../registry/fleet-census.ts'
-import { FleetRegistry } from '../registry/fleet-registry.ts'
-import { ensureRegistry } from '../registry/install.ts'
-import { RegistryInventory } from '../registry/inventory.ts'
-import { OperationJournal } from '../registry/operation-journal.ts'
-import { ReadyTenants } from '../registry/ready-tenants.ts'
-import { RefusedTemplates } from '../registry/refused-templates.ts'
-import { RetainedTenants } from '../registry/retained-tenants.ts'
-import { RunLedger } from '../registry/run-ledger.ts'
-import { SchemaFingerprints } from '../registry/schema-fingerprints.ts'
-import { SealedPasswords } from '../registry/sealed-passwords.ts'
+import type { DomainRegistry } from '../registry/domain-registry.ts'
+import { ensureRegistry } from '../registry/ensure.ts'
+import type { FleetCensus } from '../registry/fleet-census.ts'
+import type { FleetRegistry } from '../registry/fleet-registry.ts'
+import type { RunLedger } from '../registry/run-ledger.ts'
+import type { SchemaFingerprints } from '../registry/schema-fingerprints.ts'
 import { Servers } from '../registry/servers.ts'
-import { TenantPasswords } from '../registry/tenant-passwords.ts'
 import { TenantRegistry } from '../registry/tenant-registry.ts'
-import { UnfinishedOperations } from '../registry/unfinished.ts'
+import type { Cipher } from '../secrets/cipher.ts'
 import { createCipher } from '../secrets/provider.ts'
 import { Secret } from '../secrets/secret.ts'
 
 /** All that a tenancy is made of. */
 export interface Parts extends ProvisioningParts {
-  connections: TenantConnections
+  /** Pooled connections to tenants, opened by whoever first wants one. */
+  connections(): Promise<TenantConnections>
+  /** Ends this process's pooled connections to a tenant, if there are any. */
+  letGo(tenantId: string): Promise<void>
   domains: DomainRegistry
   fleet: FleetRegistry
   census: FleetCensus
   ledger: RunLedger
-  /** All stored passwords, for a change of keys. */
-  sealed: SealedPasswords
   fingerprints: SchemaFingerprints
   jobs: JobQueue
   close(): Promise<void>
@@ -51,42 +43,33 @@ async function openParts(config: ResolvedConfig): Promise<Parts> {
     const registryId = await ensureRegistry(connection, config.onEvent)
     const cipher = createCipher(keys, config.encryption.provider)
     const registry = new TenantRegistry(connection, cipher)
-    const jobs = new JobQueue(connection)
     const servers = new Servers(address, config.servers, config.connections.via)
     const admins = new AdminSessions()
-    const domains = new DomainRegistry(connection)
-    const connections = new TenantConnections(registry, domains, servers, config)
+    const tables = registryTables(connection, cipher)
+    let jobs: JobQueue | undefined
+    let connections: Promise<TenantConnections> | undefined
     return {
       registryId,
       registry,
-      checksums: new FileChecksums(connection),
-      retained: new RetainedTenants(connection),
-      passwords: new TenantPasswords(connection, cipher),
-      sealed: new SealedPasswords(connection, cipher),
+      ...tables,
       servers,
       admins,
-      connections,
-      domains,
       config,
-      journal: new OperationJournal(connection),
-      fleet: new FleetRegistry(connection, cipher),
-      census: new FleetCensus(connection),
-      ledger: new RunLedger(connection),
-      fingerprints: new SchemaFingerprints(connection),
-      jobs,
-      unfinished: new UnfinishedOperations(connection),
-      inventory: new RegistryInventory(connection, cipher),
-      migrations: once(() =>
-        readMigrations(config.migrations.directory, { mayBeMissing: !config.migrations.explicit }),
-      ),
-      seeds: once(() => readSeeds(config.seeds.directory, { mayBeMissing: !config.seeds.explicit })),
-      companions: once(() => hashCompanions([config.migrations.directory, config.seeds.directory])),
-      builtTemplates: new BuiltTemplates(connection),
-      refusedTemplates: new RefusedTemplates(connection),
-      ready: new ReadyTenants(connection),
+      connections: () => {
+        connections ??= import('../connections/tenant-connections.ts').then(
+          loaded => new loaded.TenantConnections(registry, tables.domains, servers, config),
+        )
+        return connections
+      },
+      letGo: async tenantId => (await connections)?.release(tenantId),
+      jobs: onDemand(async () => {
+        jobs = new (await import('../queue/job-queue.ts')).JobQueue(connection)
+        return jobs
+      }),
+      ...filesOf(config),
       close: async () => {
-        await jobs.close()
-        await connections.close()
+        await jobs?.close()
+        await (await connections)?.close()
         await admins.close()
         await connection.close()
       },
@@ -94,6 +77,50 @@ async function openParts(config: ResolvedConfig): Promise<Parts> {
   } catch (error) {
     await connection.close()
     throw error
+  }
+}
+
+/** What the tables of the registry are read and written by. Most programs need few of them. */
+function registryTables(connection: RegistryConnection, cipher: Cipher) {
+  return {
+    checksums: onDemand(async () => new (await import('../registry/file-checksums.ts')).FileChecksums(connection)),
+    retained: onDemand(async () => new (await import('../registry/retained-tenants.ts')).RetainedTenants(connection)),
+    passwords: onDemand(
+      async () => new (await import('../registry/tenant-passwords.ts')).TenantPasswords(connection, cipher),
+    ),
+    sealed: onDemand(
+      async () => new (await import('../registry/sealed-passwords.ts')).SealedPasswords(connection, cipher),
+    ),
+    domains: onDemand(async () => new (await import('../registry/domain-registry.ts')).DomainRegistry(connection)),
+    journal: onDemand(async () => new (await import('../registry/operation-journal.ts')).OperationJournal(connection)),
+    fleet: onDemand(async () => new (await import('../registry/fleet-registry.ts')).FleetRegistry(connection, cipher)),
+    census: onDemand(async () => new (await import('../registry/fleet-census.ts')).FleetCensus(connection)),
+    ledger: onDemand(async () => new (await import('../registry/run-ledger.ts')).RunLedger(connection)),
+    fingerprints: onDemand(
+      async () => new (await import('../registry/schema-fingerprints.ts')).SchemaFingerprints(connection),
+    ),
+    unfinished: onDemand(async () => new (await import('../registry/unfinished.ts')).UnfinishedOperations(connection)),
+    inventory: onDemand(
+      async () => new (await import('../registry/inventory.ts')).RegistryInventory(connection, cipher),
+    ),
+    builtTemplates: onDemand(
+      async () => new (await import('../registry/built-templates.ts')).BuiltTemplates(connection),
+    ),
+    refusedTemplates: onDemand(
+      async () => new (await import('../registry/refused-templates.ts')).RefusedTemplates(connection),
+    ),
+    ready: onDemand(async () => new (await import('../registry/ready-tenants.ts')).ReadyTenants(connection)),
+  }
+}
+
+function filesOf({ migrations, seeds }: ResolvedConfig): Pick<Parts, 'migrations' | 'seeds' | 'companions'> {
+  const source = () => import('../migrations/source.ts')
+  return {
+    migrations: once(async () =>
+      (await source()).readMigrations(migrations.directory, { mayBeMissing: !migrations.explicit }),
+    ),
+    seeds: once(async () => (await source()).readSeeds(seeds.directory, { mayBeMissing: !seeds.explicit })),
+    companions: once(async () => (await source()).hashCompanions([migrations.directory, seeds.directory])),
   }
 }
 

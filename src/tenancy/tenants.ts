@@ -19,7 +19,7 @@ import type { FleetOptions } from './fleet.ts'
 import type { PurgeOptions, RotatePasswordOptions } from './lifecycle.ts'
 import type { LazyParts, Parts } from './parts.ts'
 import { refuseUnknownServer, selectTenants } from './select.ts'
-import { type SizedTenant, usageOf, withSizes } from './sizes.ts'
+import type { SizedTenant } from './sizes.ts'
 
 /** Which tenants are listed, and in which order. */
 export interface ListOptions extends TenantFilter {
@@ -126,6 +126,7 @@ export class Tenants {
     const found = await parts.registry.list({ ...filter, ...order })
     if (found.length === 0) refuseUnknownServer(parts, filter)
     if (!size) return found
+    const { withSizes } = await import('./sizes.ts')
     const tenants = await withSizes(parts, found)
     return bySize ? tenants.sort((a, b) => (b.sizeBytes ?? -1) - (a.sizeBytes ?? -1)).slice(0, limit) : tenants
   }
@@ -147,7 +148,7 @@ export class Tenants {
         return undefined
       })
     const migrations = await attempt(parts.migrations())
-    const { readStatus } = await import('./migrate-tenant.ts')
+    const [{ usageOf }, { readStatus }] = await Promise.all([import('./sizes.ts'), import('./migrate-tenant.ts')])
     const [usage, status, operations] = await Promise.all([
       attempt(usageOf(parts, tenant)),
       migrations && tenant.status === 'active' ? attempt(readStatus(parts, tenant, migrations)) : undefined,

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { parseAddress } from '../../src/postgres/address.ts'
 import { RegistryConnection } from '../../src/registry/connection.ts'
-import { ensureRegistry } from '../../src/registry/install.ts'
+import { ensureRegistry } from '../../src/registry/ensure.ts'
 import { RunLedger } from '../../src/registry/run-ledger.ts'
 import { Secret } from '../../src/secrets/secret.ts'
 import { useNamespace } from '../support/namespace.ts'

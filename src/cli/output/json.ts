@@ -1,16 +1,18 @@
 import { toReport } from '../errors.ts'
-import { type CliIo, write } from '../io.ts'
-import { isLive, liveProgress } from './progress.ts'
+import { type CliIo, isLive, write } from '../io.ts'
 import type { Reporter, ReporterOptions } from './reporter.ts'
 import { cleanJson } from './sanitize.ts'
 import { colorLevel, plainStyle } from './style.ts'
 
 /** One document on stdout when the command ends; on stderr nothing but an error of one line. */
-export function jsonReporter(io: CliIo, options: ReporterOptions): Reporter {
+export async function jsonReporter(io: CliIo, options: ReporterOptions): Promise<Reporter> {
   // A live line erases itself, so `tenantctl migrate --all --json | jq` may have one; plain lines would stay.
   const progress =
     isLive(io.stderr) && !options.quiet
-      ? liveProgress(io.stderr, { color: colorLevel(io.stderr, io.env, options) > 0, style: plainStyle })
+      ? (await import('./progress.ts')).liveProgress(io.stderr, {
+          color: colorLevel(io.stderr, io.env, options) > 0,
+          style: plainStyle,
+        })
       : undefined
   return {
     event: event => progress?.event(event),

@@ -12,14 +12,6 @@ export interface Progress {
   stop(): void
 }
 
-/**
- * Whether a line can change in place. A terminal that does not know its width (0: `docker run -t` without a terminal
- * behind it, `expect`, some CI) cannot be told how many lines to erase, and ora would erase for ever.
- */
-export function isLive({ isTTY, columns }: OutputStream): boolean {
-  return isTTY === true && columns !== 0
-}
-
 /** Often enough for times to run, and seldom enough for thousands of tenants to cost nothing. */
 const redrawMs = 120
 

@@ -1,6 +1,6 @@
 import { causeOf, detailOf, toReport } from '../errors.ts'
-import { type CliIo, write } from '../io.ts'
-import { isLive, lineProgress, liveProgress, type Progress } from './progress.ts'
+import { type CliIo, isLive, write } from '../io.ts'
+import { lineProgress, liveProgress, type Progress } from './progress.ts'
 import type { Reporter, ReporterOptions } from './reporter.ts'
 import { clean, cleanLines } from './sanitize.ts'
 import { colorLevel, createStyle, type Style } from './style.ts'

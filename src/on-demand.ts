@@ -1,8 +1,13 @@
+/** Nothing but asynchronous methods. */
+type Asynchronous<Api> = {
+  [Name in keyof Api]: Api[Name] extends (...args: never[]) => Promise<unknown> ? Api[Name] : never
+}
+
 /**
  * An API whose code is loaded by the first call of one of its methods, all of which are asynchronous: a program that only
  * lists tenants does not wait for what migrates them.
  */
-export function onDemand<Api extends object>(load: () => Promise<Api>): Api {
+export function onDemand<Api extends object & Asynchronous<Api>>(load: () => Promise<Api>): Api {
   let loading: Promise<Api> | undefined
   const methods = new Map<string | symbol, unknown>()
   const method =
