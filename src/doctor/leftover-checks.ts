@@ -1,11 +1,10 @@
-import { withAdmin } from '../postgres/connect.ts'
-import { databaseSize } from '../postgres/inventory.ts'
 import { findLeftovers, type Leftover, removeLeftover, temporaryTenantId } from '../provisioning/leftovers.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { findTemplateRemains } from '../provisioning/template-remains.ts'
 import { temporaryRegistryName } from '../registry/install.ts'
 import type { RegisteredTenant } from '../registry/inventory.ts'
 import type { Finding } from './finding.ts'
+import { sizeOf } from './size.ts'
 import type { ServerSnapshot } from './snapshot.ts'
 
 /** Databases and roles that carry this registry's marker, and are no tenant's. */
@@ -36,9 +35,7 @@ async function describe(
     if (!(await removeLeftover(parts, leftover, {}))) throw new Error('it is in use again, or owns something')
   }
   if (kind === 'database' && holds === 'data') {
-    const size = await withAdmin(server.address, {}, client => databaseSize(client, name))
-    const bytes = size === null ? '' : ` (${(size / 1024 / 1024).toFixed(1)} MB)`
-    const message = `database "${name}"${bytes} was made for ${whose}, which the registry does not know`
+    const message = `database "${name}" (${await sizeOf(server, name)}) was made for ${whose}, which the registry does not know`
     return { ...base, message, fix: `tenantctl doctor --fix --drop-orphan ${name}` }
   }
   if (kind === 'database') {

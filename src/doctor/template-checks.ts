@@ -1,11 +1,10 @@
-import { withAdmin } from '../postgres/connect.ts'
-import { databaseSize } from '../postgres/inventory.ts'
 import { lockId } from '../postgres/locks.ts'
 import { removeOldTemplate, sortTemplates } from '../provisioning/old-templates.ts'
 import type { ProvisioningParts } from '../provisioning/parts.ts'
 import { templateLock } from '../provisioning/template.ts'
 import { findTemplateRemains, removeTemplateRemains } from '../provisioning/template-remains.ts'
 import type { Finding } from './finding.ts'
+import { sizeOf } from './size.ts'
 import type { ServerSnapshot } from './snapshot.ts'
 
 /** What a run that was cut off has left of a template that it was building. */
@@ -43,9 +42,4 @@ export async function checkOldTemplates(parts: ProvisioningParts, server: Server
       }
     }),
   )
-}
-
-async function sizeOf(server: ServerSnapshot, name: string): Promise<string> {
-  const size = await withAdmin(server.address, {}, client => databaseSize(client, name))
-  return size === null ? 'of unknown size' : `${(size / 1024 / 1024).toFixed(1)} MB`
 }

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ErrorCode, isTenancyError, TenancyError, throwIfAborted } from '../errors.ts'
 import type { Client } from '../postgres/connect.ts'
-import { listSessions } from '../postgres/databases.ts'
 import { query } from '../postgres/query.ts'
+import { sessionsOf } from '../postgres/sessions.ts'
 import { sqlstateOf, toTenancyError } from '../postgres/sqlstate.ts'
 import type { MigrationHistory } from './history.ts'
 import { lineOf } from './sql-file.ts'
@@ -111,7 +111,7 @@ export async function waitForKnexLock(
       'asking for the database',
       'SELECT pg_catalog.current_database() AS database',
     )
-    const others = await listSessions(client, database)
+    const others = await sessionsOf(client, { database })
     const who = others.map(each => `pid ${each.pid} (${each.user}${each.application ? `, ${each.application}` : ''})`)
     throw new TenancyError(
       'MIGRATIONS_LOCKED',

@@ -179,21 +179,6 @@ export async function renameDatabase(client: Client, from: string, to: string): 
   )
 }
 
-/** Sessions in a database but our own, oldest first; background workers are left out. */
-export async function listSessions(client: Client, database: string): Promise<Session[]> {
-  return query<Session>(
-    client,
-    `listing the sessions of database "${database}"`,
-    `SELECT pid, usename::text AS user, application_name AS application, pg_catalog.host(client_addr) AS client,
-            pg_catalog.to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
-       FROM pg_catalog.pg_stat_activity
-      WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid() AND usename IS NOT NULL
-        AND COALESCE(backend_type, 'client backend') = 'client backend'
-      ORDER BY backend_start`,
-    [database],
-  )
-}
-
 /**
  * Drops a database and ends what sessions are left in it. FORCE does nothing about prepared transactions and slots, and
  * refuses an admin that is no superuser while autovacuum is at work there: without FORCE, autovacuum makes way.

@@ -35,10 +35,13 @@ export async function endAllSessions(
   }
 }
 
-/** Sessions in a database, and of these roles in any other one, but our own; oldest first. */
+/**
+ * Sessions in a database, and of these roles in any other one, but our own; oldest first. Those of background workers
+ * count that act for somebody, as a job's or a subscription's does; autovacuum's do not.
+ */
 export function sessionsOf(
   client: Client,
-  { database, roles }: { database: string; roles: readonly string[] },
+  { database, roles = [] }: { database: string; roles?: readonly string[] },
 ): Promise<Session[]> {
   return query<Session>(
     client,

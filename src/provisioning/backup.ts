@@ -8,9 +8,10 @@ import { bookkeepingTimeoutMs } from '../migrations/migrate.ts'
 import type { ServerAddress } from '../postgres/address.ts'
 import { withClient } from '../postgres/connect.ts'
 import { extensionNames } from '../postgres/contents.ts'
-import { findDatabase, listSessions, setAllowConnections } from '../postgres/databases.ts'
+import { findDatabase, setAllowConnections } from '../postgres/databases.ts'
 import { createDumpRole, dropDumpRole } from '../postgres/dump-role.ts'
 import { scramVerifier } from '../postgres/scram.ts'
+import { sessionsOf } from '../postgres/sessions.ts'
 import { historySchema, rolesOf } from '../registry/roles.ts'
 import { generatePassword } from '../secrets/password.ts'
 import { closeTenant, openTenant } from './access.ts'
@@ -130,7 +131,7 @@ async function describe(context: StepContext, address: ServerAddress, tools: Cli
 /** Only an administrator can have come in; what he wrote would be lost. */
 async function refuseVisitors({ admin, tenant }: StepContext, path: string): Promise<void> {
   const ours = dumpRoleName(tenant.id)
-  const visitors = (await listSessions(admin, tenant.database)).filter(session => session.user !== ours)
+  const visitors = (await sessionsOf(admin, { database: tenant.database })).filter(session => session.user !== ours)
   if (visitors.length === 0) return
   throw new TenancyError(
     'CONNECTIONS_OPEN',

@@ -1,7 +1,8 @@
 import { type Client, withAdmin } from '../postgres/connect.ts'
-import { dropDatabase, findDatabase, isUnpublished, listSessions } from '../postgres/databases.ts'
+import { dropDatabase, findDatabase, isUnpublished } from '../postgres/databases.ts'
 import { countDependencies, type DatabaseEntry, type RoleEntry } from '../postgres/inventory.ts'
 import { dropRole, findRole } from '../postgres/roles.ts'
+import { sessionsOf } from '../postgres/sessions.ts'
 import { temporaryRegistryName } from '../registry/install.ts'
 import { defaultServer } from '../registry/servers.ts'
 import type { Tenant } from '../registry/tenant.ts'
@@ -94,7 +95,7 @@ export async function removeLeftover(
   return withTenantLock(parts, { id: tenantId, slug, server }, { ...options, waitMs: 0 }, async admin => {
     if (!(await isRemovable(parts, admin, leftover, options.evenData ?? false))) return false
     if (kind === 'database') {
-      const sessions = await listSessions(admin, name)
+      const sessions = await sessionsOf(admin, { database: name })
       if (sessions.length > 0) throw connectionsOpen({ slug, database: name }, sessions, 'end them first')
     }
     const operationId = await parts.journal.begin('drop', { id: tenantId, slug }, { leftover: kind, name })

@@ -139,7 +139,10 @@ async function plansOf(parts: Parts, selection: Selection, options: PlanOptions)
   const known = knownStates(migrations, options.to)
   const { items, loader } = await surveyTenants(parts, selection)
   const plans: TenantPlan[] = []
-  const queue = items[Symbol.iterator]()
+  // A generator ends when one of those who read it fails: the others ask no further tenant.
+  const queue = (function* () {
+    yield* items
+  })()
   const worker = async () => {
     for (const item of queue) {
       const tenant = await loader.get(item)

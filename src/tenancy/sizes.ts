@@ -1,5 +1,6 @@
 import { withAdmin } from '../postgres/connect.ts'
-import { databaseSizes, listSessions } from '../postgres/databases.ts'
+import { databaseSizes } from '../postgres/databases.ts'
+import { sessionsOf } from '../postgres/sessions.ts'
 import type { Tenant } from '../registry/tenant.ts'
 import type { Parts } from './parts.ts'
 
@@ -12,7 +13,7 @@ export interface SizedTenant extends Tenant {
 export async function usageOf(parts: Parts, tenant: Tenant): Promise<{ size: number | null; connections: number }> {
   return withAdmin(parts.servers.admin(tenant.server), {}, async admin => {
     const sizes = await databaseSizes(admin, [tenant.database])
-    const sessions = await listSessions(admin, tenant.database)
+    const sessions = await sessionsOf(admin, { database: tenant.database })
     return { size: sizes.get(tenant.database) ?? null, connections: sessions.length }
   })
 }
