@@ -193,8 +193,12 @@ export async function finishIn(query: RegistryQuery, operationId: string): Promi
   await query(finishText('$1'), [operationId])
 }
 
+let known: string | undefined
+
+/** Who is at work, and on which machine: asked of the system once. */
 export function actor(): string {
-  return `${userName()}@${hostname()}`
+  known ??= `${userName()}@${hostname()}`
+  return known
 }
 
 /** Containers run as users that no passwd file knows. */
