@@ -174,6 +174,25 @@ export async function withTransaction<T>(
   }
 }
 
+/**
+ * A transaction whose statements are sent together: committed, unless `judge` throws when it sees the rows of the last
+ * one.
+ */
+export async function transact<Row>(
+  client: Client,
+  doing: string,
+  statements: readonly string[],
+  judge: (rows: Row[]) => void,
+): Promise<void> {
+  try {
+    judge(await queryTogether<Row>(client, doing, ['BEGIN', ...statements]))
+    await query(client, 'committing', 'COMMIT')
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => undefined)
+    throw error
+  }
+}
+
 /** What `pg` takes to log in to an address. */
 export function toClientConfig(
   address: ServerAddress,

@@ -1,7 +1,7 @@
 import { TenancyError } from '../errors.ts'
-import { type Client, withTransaction } from './connect.ts'
-import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
-import { query, queryTogether } from './query.ts'
+import { type Client, transact } from './connect.ts'
+import { quoteArray, quoteIdentifier, quoteLiteral } from './identifiers.ts'
+import { query } from './query.ts'
 import { sqlstate, sqlstateOf } from './sqlstate.ts'
 
 export interface Database {
@@ -33,10 +33,14 @@ export async function findDatabase(client: Client, name: string): Promise<Databa
 
 /** In the order of the names; undefined where there is none. */
 export async function findDatabases(client: Client, names: readonly string[]): Promise<(Database | undefined)[]> {
-  const databases = await query<Database & { name: string }>(
-    client,
-    `looking up database ${names.map(name => `"${name}"`).join(', ')}`,
-    `SELECT d.datname::text AS name, d.oid, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner,
+  const doing = `looking up database ${names.map(name => `"${name}"`).join(', ')}`
+  const databases = await query<Database & { name: string }>(client, doing, databasesText('$1'), [names])
+  return names.map(name => databases.find(each => each.name === name))
+}
+
+/** SQL for those of an array of names. */
+export function databasesText(names: string): string {
+  return `SELECT d.datname::text AS name, d.oid, pg_catalog.pg_get_userbyid(d.datdba)::text AS owner,
             pg_catalog.pg_get_userbyid(d.datdba) = current_user AS "ownerIsAdmin", d.datallowconn AS "allowConnections", d.datconnlimit AS "connectionLimit", d.datconnlimit = -2 AS invalid,
             pg_catalog.shobj_description(d.oid, 'pg_database') AS marker,
             COALESCE((SELECT pg_catalog.jsonb_object_agg(grantee, granted) FROM (
@@ -44,10 +48,7 @@ export async function findDatabases(client: Client, names: readonly string[]): P
                       pg_catalog.jsonb_agg(a.privilege_type ORDER BY a.privilege_type) AS granted
                  FROM pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a
                 WHERE a.grantee <> d.datdba GROUP BY 1) p), '{}') AS privileges
-       FROM pg_catalog.pg_database d WHERE d.datname = ANY($1::text[])`,
-    [names],
-  )
-  return names.map(name => databases.find(each => each.name === name))
+       FROM pg_catalog.pg_database d WHERE d.datname = ANY(${names}::text[])`
 }
 
 /** Names of the databases and roles that bear a marker, whatever they are called. */
@@ -101,16 +102,14 @@ export async function publishDatabase(
 ): Promise<void> {
   const temporary = quoteIdentifier(temporaryName)
   const name = quoteIdentifier(database.name)
-  await withTransaction(client, async () => {
-    await queryTogether(client, `opening database "${database.name}"`, [
-      `REVOKE ALL ON DATABASE ${temporary} FROM PUBLIC`,
-      `COMMENT ON DATABASE ${temporary} IS ${quoteLiteral(database.marker)}`,
-      `ALTER DATABASE ${temporary} RENAME TO ${name}`,
-      `ALTER DATABASE ${name} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT ${database.connectionLimit}`,
-      ...admissionTexts(database.name, admission),
-    ])
-    await refuseOthers(client, database.name, admission.grants)
-  })
+  const statements = [
+    `REVOKE ALL ON DATABASE ${temporary} FROM PUBLIC`,
+    `COMMENT ON DATABASE ${temporary} IS ${quoteLiteral(database.marker)}`,
+    `ALTER DATABASE ${temporary} RENAME TO ${name}`,
+    `ALTER DATABASE ${name} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT ${database.connectionLimit}`,
+    ...admissionTexts(database.name, admission),
+  ]
+  await restrict(client, `opening database "${database.name}"`, statements, database.name, admission.grants)
 }
 
 /** COMMENT ON DATABASE. */
@@ -126,10 +125,8 @@ interface DatabaseGrant {
 
 /** Grants all at once, and checks that nobody but these roles and the owner may do anything. */
 export async function admitToDatabase(client: Client, name: string, admission: Admission): Promise<void> {
-  await withTransaction(client, async () => {
-    await queryTogether(client, `letting roles into database "${name}"`, admissionTexts(name, admission))
-    await refuseOthers(client, name, admission.grants)
-  })
+  const statements = admissionTexts(name, admission)
+  await restrict(client, `letting roles into database "${name}"`, statements, name, admission.grants)
 }
 
 function admissionTexts(name: string, { memberships, grants }: Admission): string[] {
@@ -140,9 +137,20 @@ function admissionTexts(name: string, { memberships, grants }: Admission): strin
   return [...memberships, ...granted]
 }
 
-/** REVOKE without the owner's rights is a mere WARNING: reads back what has come of it. */
-async function refuseOthers(client: Client, name: string, grants: readonly DatabaseGrant[]): Promise<void> {
-  const database = await findDatabase(client, name)
+/** REVOKE without the owner's rights is a mere WARNING: reads back what has come of it, and commits if all is well. */
+async function restrict(
+  client: Client,
+  doing: string,
+  statements: readonly string[],
+  name: string,
+  grants: readonly DatabaseGrant[],
+): Promise<void> {
+  await transact<Database>(client, doing, [...statements, databasesText(quoteArray([name]))], ([database]) =>
+    refuseOthers(name, database, grants),
+  )
+}
+
+function refuseOthers(name: string, database: Database | undefined, grants: readonly DatabaseGrant[]): void {
   const others = Object.keys(database?.privileges ?? {}).filter(each => !grants.some(({ role }) => role === each))
   if (others.length === 0) return
   const whom = others.map(each => (each === 'PUBLIC' ? each : quoteIdentifier(each))).join(', ')

@@ -3,7 +3,7 @@ import { type Client, withTransaction } from './connect.ts'
 import { findDatabase } from './databases.ts'
 import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
 import { query } from './query.ts'
-import { createRole, dropRole, findRole, grantRole } from './roles.ts'
+import { createRoles, dropRole, findRole, grantRole } from './roles.ts'
 import type { AdminFacts } from './server.ts'
 
 /** The password of such a role is of no use any more after this time, whatever has become of us. */
@@ -20,7 +20,7 @@ export async function createDumpRole(
   role: { name: string; verifier: Secret; marker: string; owner: string; database: string },
 ): Promise<void> {
   await dropDumpRole(client, role)
-  await createRole(client, admin, { ...role, connectionLimit: 2 })
+  await createRoles(client, admin, [{ ...role, connectionLimit: 2 }])
   const name = quoteIdentifier(role.name)
   const doing = `giving role "${role.name}" the rights of role "${role.owner}"`
   const [clock] = await query<{ until: string }>(

@@ -68,7 +68,7 @@ interface Dependency {
 }
 
 /** How far a copy of a template has been taken over; asked from another database. */
-interface Takeover {
+export interface Takeover {
   /** Something in it still belongs to a role of the template. */
   owned: boolean
   /** The new owner is a member of the old one. */

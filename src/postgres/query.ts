@@ -11,11 +11,19 @@ export async function query<Row>(client: Client, doing: string, text: string, va
   }
 }
 
-/** Several statements with one way to the server, without parameters; the rows of the last one. */
+/**
+ * Several statements with one way to the server, without parameters; the rows of the last one. Without a BEGIN among
+ * them they are one transaction (manual, Multiple Statements in a Simple Query).
+ */
 export async function queryTogether<Row>(client: Client, doing: string, texts: readonly string[]): Promise<Row[]> {
+  return ((await queryEach(client, doing, texts)).at(-1) ?? []) as Row[]
+}
+
+/** The same; the rows of each. */
+export async function queryEach(client: Client, doing: string, texts: readonly string[]): Promise<object[][]> {
   try {
-    const results = await client.query(texts.join(';\n'))
-    return ((Array.isArray(results) ? results.at(-1) : results) as { rows: Row[] }).rows
+    const results: unknown = await client.query(texts.join(';\n'))
+    return (Array.isArray(results) ? results : [results]).map(({ rows }: { rows: object[] }) => rows)
   } catch (error) {
     throw toTenancyError(error, doing)
   }

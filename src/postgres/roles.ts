@@ -25,32 +25,43 @@ export async function findRole(client: Client, name: string): Promise<Role | und
   return role
 }
 
+/** SQL for which of an array of names are roles'. */
+export function rolesText(names: string): string {
+  return `SELECT rolname::text AS name FROM pg_catalog.pg_roles WHERE rolname = ANY(${names}::text[])`
+}
+
+/** One to be made. */
+export interface NewRole {
+  name: string
+  /** Without one, it cannot log in. */
+  verifier: Secret | undefined
+  marker: string
+  connectionLimit: number
+}
+
 /**
- * Makes a role with its marker in one transaction, so that what a crash leaves is known to be ours, and makes
- * the admin a member of it unless it is a superuser: only members may hand objects to a role or end its sessions.
+ * Makes roles with their markers in one transaction, so that what a crash leaves is known to be ours, and makes
+ * the admin a member of them unless it is a superuser: only members may hand objects to a role or end its sessions.
  */
-export async function createRole(
-  client: Client,
-  admin: AdminFacts,
-  role: {
-    name: string
-    /** Without one, it cannot log in. */
-    verifier: Secret | undefined
-    marker: string
-    connectionLimit: number
-  },
-): Promise<void> {
-  const name = quoteIdentifier(role.name)
-  const login = role.verifier ? `LOGIN PASSWORD ${quoteLiteral(role.verifier.reveal())}` : 'NOLOGIN'
-  const statements = [
-    `CREATE ROLE ${name} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
-       CONNECTION LIMIT ${role.connectionLimit} ${login}`,
-    `COMMENT ON ROLE ${name} IS ${quoteLiteral(role.marker)}`,
-    // From PostgreSQL 16 on, a role's maker is its member with ADMIN only (manual, 22.4).
-    ...(admin.superuser ? [] : [grantRoleText(admin, role.name, admin.user)]),
-  ]
+export async function createRoles(client: Client, admin: AdminFacts, roles: readonly NewRole[]): Promise<void> {
+  const doing = `creating role ${roles.map(({ name }) => `"${name}"`).join(', ')}`
+  const statements = roles.flatMap(role => createRoleTexts(admin, role))
+  const silent = silence(admin)
+  if (silent.length === 0) await queryTogether(client, doing, statements)
   // COMMIT comes by itself: at the end of what is sent with it, the log would be loud again.
-  await withTransaction(client, () => queryTogether(client, `creating role "${role.name}"`, statements), silence(admin))
+  else await withTransaction(client, () => queryTogether(client, doing, statements), silent)
+}
+
+function createRoleTexts(admin: AdminFacts, { name, verifier, marker, connectionLimit }: NewRole): string[] {
+  const role = quoteIdentifier(name)
+  const login = verifier ? `LOGIN PASSWORD ${quoteLiteral(verifier.reveal())}` : 'NOLOGIN'
+  return [
+    `CREATE ROLE ${role} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
+       CONNECTION LIMIT ${connectionLimit} ${login}`,
+    `COMMENT ON ROLE ${role} IS ${quoteLiteral(marker)}`,
+    // From PostgreSQL 16 on, a role's maker is its member with ADMIN only (manual, 22.4).
+    ...(admin.superuser ? [] : [grantRoleText(admin, name, admin.user)]),
+  ]
 }
 
 /** COMMENT ON ROLE. */

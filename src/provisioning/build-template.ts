@@ -15,7 +15,7 @@ import {
 import { countDependencies, hasMembers } from '../postgres/inventory.ts'
 import { findNames, hashColumns, takeOver } from '../postgres/ownership.ts'
 import {
-  createRole,
+  createRoles,
   dropRole,
   findRole,
   grantRole,
@@ -87,7 +87,7 @@ async function makeRoles({ context: { admin, adminFacts }, marker, password }: B
       if (!verifier) continue
       await setRolePassword(admin, adminFacts, name, verifier)
       await setRoleLogin(admin, name, true)
-    } else await createRole(admin, adminFacts, { name, verifier, marker, connectionLimit: -1 })
+    } else await createRoles(admin, adminFacts, [{ name, verifier, marker, connectionLimit: -1 }])
   }
 }
 

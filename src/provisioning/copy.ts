@@ -2,7 +2,7 @@ import { asTenancyError, TenancyError } from '../errors.ts'
 import { notify } from '../events.ts'
 import type { Client } from '../postgres/connect.ts'
 import { createClosedDatabase, publishDatabase } from '../postgres/databases.ts'
-import { readTakeover, takeOver } from '../postgres/ownership.ts'
+import { readTakeover, type Takeover, takeOver } from '../postgres/ownership.ts'
 import { grantRole, grantRoleText, revokeRole } from '../postgres/roles.ts'
 import type { AdminFacts } from '../postgres/server.ts'
 import { rolesOf } from '../registry/roles.ts'
@@ -24,6 +24,8 @@ export interface Origin {
  * finds the database knows by that what is in it; one that finds none decides, and writes, anew.
  */
 export async function chooseOrigin(context: StepContext): Promise<{ origin: Origin | null } | undefined> {
+  // Chosen when the tenant was reserved, and written down with that.
+  if (context.fresh && context.origin) return undefined
   const before = await originOf(context)
   const origin = (context.useTemplate && (await ensureTemplate(context))) || null
   context.origin = origin
@@ -94,6 +96,16 @@ export async function isTakenOver({ admin, tenant }: StepContext, { template }: 
   return !owned && !member
 }
 
+/** How a copy is taken over. */
+interface TakingOver {
+  /** It was published just now: all of it is still the template's, and its owner a member of that one's role. */
+  isNewCopy: boolean
+  /** Nothing is changed before. Default: at once. */
+  begun?: Promise<void>
+  /** On the login of its owner, or of who acts as that. */
+  inside: (work: (client: Client) => Promise<void>) => Promise<void>
+}
+
 /**
  * Has the tenant make all of a copy its own, as a member of the template's role for as long. That role owns nothing but
  * templates, which nobody can enter, and copies that are just being made, which only their own tenants can.
@@ -101,21 +113,30 @@ export async function isTakenOver({ admin, tenant }: StepContext, { template }: 
 export async function takeOverCopy(
   { admin, adminFacts, tenant }: Pick<StepContext, 'admin' | 'adminFacts'> & { tenant: Place },
   { template }: Origin,
-  insideAsTenant: (work: (client: Client) => Promise<void>) => Promise<void>,
+  { isNewCopy, begun, inside }: TakingOver,
 ): Promise<void> {
   const from = rolesOf({ username: template, roles: tenant.roles })
   const to = rolesOf(tenant)
-  const { owned, member } = await readTakeover(admin, tenant.database, from, to)
-  if (owned) {
-    if (!member) await grantRole(admin, adminFacts, from.owner, to.owner)
-    await insideAsTenant(client => takeOver(client, from, to))
+  const asFound = isNewCopy ? newCopy : await readTakeover(admin, tenant.database, from, to)
+  if (asFound.owned) {
+    if (!asFound.member) {
+      await begun
+      await grantRole(admin, adminFacts, from.owner, to.owner)
+    }
+    await inside(async client => {
+      await begun
+      await takeOver(client, from, to)
+    })
   }
+  await begun
   if (await revokeRole(admin, from.owner, to.owner)) {
     throw new TenancyError('ISOLATION_BROKEN', `role "${to.owner}" is still a member of "${from.owner}"`, {
       hint: 'end that membership as the role that granted it, or as a superuser; then run the same command again',
     })
   }
 }
+
+const newCopy: Takeover = { owned: true, member: true }
 
 /** The copy has every migration that there is: its template has the very name that one made now would have. */
 export async function isAtHead(context: StepContext): Promise<boolean> {

@@ -11,7 +11,7 @@ import {
   roleName,
   slugify,
 } from '../naming.ts'
-import { adminFacts } from '../postgres/server.ts'
+import { type AdminFacts, adminFacts } from '../postgres/server.ts'
 import type { NewTenant } from '../registry/reservation.ts'
 import { defaultServer } from '../registry/servers.ts'
 import type { Labels, Tenant } from '../registry/tenant.ts'
@@ -23,6 +23,7 @@ import type { ProvisioningParts } from './parts.ts'
 import { applySteps, type StepContext } from './step.ts'
 import { provisioningSteps } from './steps.ts'
 import { stepsOfCreate, wantsReady } from './take-ready.ts'
+import { planTemplate } from './template.ts'
 
 /** A tenant to be. */
 export interface CreateInput {
@@ -91,21 +92,20 @@ async function makeTenant(
   seed: boolean,
   options: RunOptions,
 ): Promise<CreatedTenant> {
+  const own = { ...options, parameters: { seed } }
+  const tenant = { roles: wanted.migratorPassword ? ('separate' as const) : ('single' as const) }
+  const plan = async (adminFacts: AdminFacts) =>
+    parts.config.template ? planTemplate({ parts, tenant, adminFacts, seed }) : undefined
   // What comes first is known only where no ready tenant may be taken.
-  const steps = wantsReady(parts.config) ? [] : provisioningSteps
-  const made = await makeNew(parts, 'create', wanted, { ...options, parameters: { seed }, steps }, context =>
-    runProvisioning(context, { seed, fresh: true }),
-  )
+  const first = wantsReady(parts.config) ? { steps: [] } : { steps: provisioningSteps, plan }
+  const made = await makeNew(parts, 'create', wanted, { ...own, ...first }, context => runProvisioning(context, seed))
   return { ...made, created: true }
 }
 
-/** Returns the tenant as it is then. `fresh`: this run has reserved it. */
-async function runProvisioning(
-  context: StepContext,
-  { seed, fresh }: { seed: boolean; fresh: boolean },
-): Promise<Tenant> {
+/** Returns the tenant as it is then. */
+async function runProvisioning(context: StepContext, seed: boolean): Promise<Tenant> {
   const own = { ...context, seed, useTemplate: context.parts.config.template }
-  await applySteps(await stepsOfCreate(own, { fresh }), own)
+  await applySteps(await stepsOfCreate(own), own)
   return own.tenant
 }
 
@@ -152,7 +152,7 @@ export async function finishTenant(
   await runOperation(parts, 'create', tenant, { ...options, parameters: input }, async context => {
     // Under the lock: meanwhile another run may have finished it, or dropped it.
     refuseUnlessHalfMade(context.tenant)
-    made = await runProvisioning(context, { seed: input.seed, fresh: false })
+    made = await runProvisioning(context, input.seed)
   }).catch(async error => {
     throw await recordFailure(parts, tenant, error)
   })

@@ -1,19 +1,30 @@
 import { type ErrorCode, isTenancyError, TenancyError } from '../errors.ts'
 import type { Client } from '../postgres/connect.ts'
-import { findDatabase } from '../postgres/databases.ts'
-import { findRole } from '../postgres/roles.ts'
+import type { Database } from '../postgres/databases.ts'
+import { lookUp } from '../postgres/look-up.ts'
 import { mayOwnSchemaPublic } from '../postgres/schema.ts'
 import type { AdminFacts } from '../postgres/server.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import type { NewTenant } from '../registry/reservation.ts'
 import { roleNames } from '../registry/roles.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import type { Origin } from './copy.ts'
 import type { RunOptions } from './create.ts'
 import { askHook } from './hooks.ts'
 import { runFirstOperation } from './operation.ts'
 import type { ProvisioningParts } from './parts.ts'
 import type { ProvisioningStep, StepContext } from './step.ts'
 import { databaseExists, roleExists } from './steps.ts'
+import { copyOf, isTemplate, type TemplatePlan } from './template.ts'
+
+interface NewTenantOptions extends RunOptions {
+  parameters: object
+  steps: readonly ProvisioningStep[]
+  /** The template that its database may be a copy of. Default: none. */
+  plan?: (facts: AdminFacts) => Promise<TemplatePlan | undefined>
+  /** What to do after a failure. */
+  next?: string
+}
 
 /**
  * Makes a tenant of which nothing is there yet, by `steps` as `work` runs them: it returns the tenant as it is then.
@@ -23,14 +34,14 @@ export async function makeNew(
   parts: ProvisioningParts,
   kind: OperationKind,
   wanted: NewTenant,
-  options: RunOptions & { parameters: object; steps: readonly ProvisioningStep[]; next?: string },
+  options: NewTenantOptions,
   work: (context: StepContext) => Promise<Tenant>,
 ): Promise<Tenant> {
   let made: Tenant | undefined
   try {
     await refuseToBegin(parts, wanted)
-    const refuse = (admin: Client, facts: AdminFacts) => refuseTaken(admin, facts, wanted)
-    await runFirstOperation(parts, kind, wanted, { ...options, refuse }, async context => {
+    const survey = (admin: Client, facts: AdminFacts) => look(parts, admin, facts, wanted, options.plan)
+    await runFirstOperation(parts, kind, wanted, { ...options, survey }, async context => {
       made = await work(context)
     })
   } catch (error) {
@@ -38,6 +49,24 @@ export async function makeNew(
     throw await recordFailure(parts, wanted, known, options.next)
   }
   return made as unknown as Tenant
+}
+
+/** For what is in the way, and for the template if it is there already. */
+async function look(
+  parts: ProvisioningParts,
+  admin: Client,
+  facts: AdminFacts,
+  wanted: NewTenant,
+  planned: NewTenantOptions['plan'],
+): Promise<Origin | null | undefined> {
+  // Files that cannot be used are told by the step that runs them.
+  const plan = planned ? await planned(facts).catch(() => 'unknown' as const) : undefined
+  if (plan === undefined || plan === 'unknown') {
+    await refuseTaken(admin, facts, wanted)
+    return plan === undefined ? null : undefined
+  }
+  const [template] = await refuseTaken(admin, facts, wanted, [plan.name])
+  return isTemplate(parts, template) ? copyOf(plan) : undefined
 }
 
 /**
@@ -65,8 +94,16 @@ export async function refuseToBegin(
   await askHook('beforeCreate', slug, () => parts.config.hooks.beforeCreate?.({ slug, name, server, labels }))
 }
 
-/** What has one of the names on the server, or what the admin may not do there. */
-export async function refuseTaken(admin: Client, facts: AdminFacts, wanted: NewTenant): Promise<void> {
+/**
+ * What has one of the names on the server, or what the admin may not do there. With the names, looks up `other`
+ * databases, and returns them.
+ */
+export async function refuseTaken(
+  admin: Client,
+  facts: AdminFacts,
+  wanted: NewTenant,
+  other: readonly string[] = [],
+): Promise<(Database | undefined)[]> {
   if (!facts.createdb || !facts.createrole) {
     throw new TenancyError('PRIVILEGES_INSUFFICIENT', `role "${facts.user}" may not create databases and roles`, {
       hint: `ALTER ROLE "${facts.user}" CREATEDB CREATEROLE;`,
@@ -79,11 +116,13 @@ export async function refuseTaken(admin: Client, facts: AdminFacts, wanted: NewT
       "roles: 'separate' needs PostgreSQL 15, or a superuser: before, everybody may create tables in schema public",
     )
   }
-  const database = await findDatabase(admin, wanted.database)
+  const names = roleNames({ username: wanted.username, roles })
+  const found = await lookUp(admin, { databases: [wanted.database, ...other], roles: names })
+  const [database, ...others] = found.databases
   if (database) throw databaseExists(wanted.database, database.owner)
-  for (const name of roleNames({ username: wanted.username, roles })) {
-    if (await findRole(admin, name)) throw roleExists(name)
-  }
+  const [role] = found.roles
+  if (role !== undefined) throw roleExists(role)
+  return others
 }
 
 /** The status tells those who look; the registry may be what failed, and then the journal tells. */

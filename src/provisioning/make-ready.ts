@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type Client, withClient, withTransaction } from '../postgres/connect.ts'
 import { createClosedDatabase, setAllowConnections } from '../postgres/databases.ts'
-import { createRole, retireRole } from '../postgres/roles.ts'
+import { createRoles, retireRole } from '../postgres/roles.ts'
 import { scramVerifier } from '../postgres/scram.ts'
 import { adminFacts } from '../postgres/server.ts'
 import { roleNames, rolesOf } from '../registry/roles.ts'
@@ -51,18 +51,21 @@ async function copyTemplate(
   const { migrator } = rolesOf(place)
   const marker = markerOf(parts.registryId, ready.id)
   const password = generatePassword()
-  for (const name of roleNames(place)) {
-    const verifier = name === migrator ? await scramVerifier(password) : undefined
-    await createRole(admin, facts, { name, verifier, marker, connectionLimit: parts.config.database.connectionLimit })
-  }
+  const { connectionLimit } = parts.config.database
+  const verifier = await scramVerifier(password)
+  const roles = roleNames(place).map(name => {
+    return { name, verifier: name === migrator ? verifier : undefined, marker, connectionLimit }
+  })
+  await createRoles(admin, facts, roles)
   const temporary = temporaryName(ready.id)
   await createClosedDatabase(admin, temporary, ready.template)
   await publishCopy(admin, facts, temporary, { place, marker, origin: ready })
   const address = parts.servers.tenant({ ...place, server: ready.server }, { username: migrator, password })
   const settings = { lock_timeout: parts.config.migrations.lockTimeoutMs }
-  await takeOverCopy({ admin, adminFacts: facts, tenant: place }, ready, work =>
-    withClient(address, { settings, signal, doing: `logging in as role "${migrator}"` }, work),
-  )
+  await takeOverCopy({ admin, adminFacts: facts, tenant: place }, ready, {
+    isNewCopy: true,
+    inside: work => withClient(address, { settings, signal, doing: `logging in as role "${migrator}"` }, work),
+  })
   await withTransaction(admin, async () => {
     await setAllowConnections(admin, place.database, false)
     for (const name of roleNames(place)) await retireRole(admin, name)

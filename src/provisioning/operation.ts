@@ -12,6 +12,7 @@ import type { Tenant } from '../registry/tenant.ts'
 import type { TenantLogin } from '../registry/tenant-registry.ts'
 import type { Secret } from '../secrets/secret.ts'
 import type { KnownLogin } from './as-tenant.ts'
+import type { Origin } from './copy.ts'
 import { withTenantLock } from './lock.ts'
 import { markerOf } from './marker.ts'
 import type { ProvisioningParts } from './parts.ts'
@@ -62,9 +63,10 @@ export async function runOperation(
 }
 
 /**
- * Reserves a tenant and runs the operation that makes it. Its row, the operation with its parameters, and what the
- * first of `steps` has thereby done and the second is about to do, are one commit: whoever finds one of them finds all.
- * `refuse` looks for what is in the way before that. The tenant is locked before anybody else can know its id.
+ * Reserves a tenant and runs the operation that makes it. Its row, the operation with its parameters, and the first of
+ * `steps` are one commit: whoever finds one of them finds all. The first step is done thereby, the second is about to
+ * be, and so is the third, which makes the database, once it is known of what. The tenant is locked before anybody else
+ * can know its id.
  */
 export async function runFirstOperation(
   parts: ProvisioningParts,
@@ -72,22 +74,29 @@ export async function runFirstOperation(
   wanted: NewTenant,
   options: OperationOptions & {
     steps: readonly ProvisioningStep[]
-    refuse: (admin: Client, facts: AdminFacts) => Promise<void>
+    /**
+     * Looks for what is in the way, and for what the database will be copied from: null for nothing, undefined where
+     * that is to be seen.
+     */
+    survey: (admin: Client, facts: AdminFacts) => Promise<Origin | null | undefined>
   },
   work: (context: StepContext) => Promise<void>,
 ): Promise<void> {
   const logins = loginsOf(wanted)
   await withTenantLock(parts, wanted, options, async admin => {
     const facts = await adminFacts(admin)
-    await options.refuse(admin, facts)
+    const origin = await options.survey(admin, facts)
     const id = randomUUID()
-    const steps = options.steps
-      .slice(0, 2)
-      .map(({ name }, position): StepRecord => ({ position, name, status: position === 0 ? 'done' : 'started' }))
+    const steps = options.steps.slice(0, origin === undefined ? 2 : 3).map(
+      ({ name }, position): StepRecord => ({
+        ...{ position, name, status: position === 0 ? 'done' : 'started' },
+        ...(position === 2 && origin ? { detail: { origin } } : {}),
+      }),
+    )
     const operation = { id, kind, parameters: options.parameters ?? {}, run: options.run, steps }
     const tenant = await parts.registry.reserve(wanted, operation)
     const found = { parts, tenant, admin, adminFacts: facts, marker: markerOf(parts.registryId, tenant.id) }
-    await conduct(kind, found, new StepLog(parts.journal, id, steps), options, work, { logins })
+    await conduct(kind, found, new StepLog(parts.journal, id, steps), options, work, { logins, origin: origin ?? null })
   })
 }
 
@@ -114,7 +123,7 @@ async function conduct(
   log: StepLog,
   { signal, onEvent, force = false }: OperationOptions,
   work: (context: StepContext) => Promise<void>,
-  first?: { logins: StepContext['logins'] },
+  first?: Pick<StepContext, 'logins' | 'origin'>,
 ): Promise<void> {
   const { operationId } = log
   const about = { tenant: found.tenant.slug, operation: kind, operationId }
@@ -124,9 +133,8 @@ async function conduct(
     await work({
       ...found,
       ...{ operationId, log, logins: first?.logins ?? new Map(), force, signal, onEvent },
-      ...{ position: 0, seed: false, useTemplate: false, applied: undefined },
-      // Nothing can have been copied for one that was reserved just now.
-      origin: first ? null : undefined,
+      ...{ position: 0, seed: false, useTemplate: false, applied: undefined, isNewCopy: false },
+      ...{ fresh: first !== undefined, origin: first?.origin },
     })
   } catch (error) {
     await found.parts.journal.fail(operationId, error).catch(() => undefined)

@@ -29,12 +29,19 @@ export interface StepContext extends TenantOnServer {
   position: number
   /** Passwords that are known without asking the registry. */
   logins: Map<TenantLogin, KnownLogin>
+  /**
+   * This run has reserved the tenant, and nothing of it was there then: what the run has not made itself need not be
+   * looked for.
+   */
+  fresh: boolean
   /** Whether seeds are wanted. */
   seed: boolean
   /** Whether its database may be copied from a template instead of being made from nothing. */
   useTemplate: boolean
   /** What the database was copied from, null for nothing; undefined until `originOf` has looked it up. */
   origin: Origin | null | undefined
+  /** This run has made the database, as a copy that its roles were let into at once and have not taken over yet. */
+  isNewCopy: boolean
   /** The migrations that its database has, to be recorded when it becomes active; undefined when they are already. */
   applied: readonly Migration[] | undefined
   /** Whether a drop may end open connections. */
@@ -44,7 +51,7 @@ export interface StepContext extends TenantOnServer {
 }
 
 /** A piece of the pipeline. All of it can be run twice, and after a crash at any point. */
-export type ProvisioningStep = Undoable & (Applied | Planned)
+export type ProvisioningStep = Undoable & (Applied | Planned | Prepared)
 
 interface Undoable {
   name: string
@@ -62,6 +69,11 @@ interface Applied {
 interface Planned {
   /** Looks, and decides; does nothing to the tenant yet. */
   plan(context: StepContext): Promise<StepPlan>
+}
+
+interface Prepared {
+  /** Makes its way while its beginning is written down, and changes nothing before `begun` says that it is. */
+  applyOnce(context: StepContext, begun: Promise<void>): Promise<unknown>
 }
 
 interface StepPlan {
@@ -82,6 +94,11 @@ export async function applySteps(steps: readonly ProvisioningStep[], context: St
       const { note, apply } = await step.plan(context)
       await log.begin(position, step.name, note)
       await apply()
+    } else if ('applyOnce' in step) {
+      const begun = log.begin(position, step.name)
+      // Whoever waits for it is told.
+      begun.catch(() => undefined)
+      await step.applyOnce(context, begun).finally(() => begun)
     } else {
       if (!step.records) await log.begin(position, step.name)
       await step.apply(context)

@@ -9,7 +9,7 @@ import {
   publishDatabase,
   setAllowConnections,
 } from '../postgres/databases.ts'
-import { createRole, dropRole, findRole, setRoleLogin } from '../postgres/roles.ts'
+import { createRoles, dropRole, findRole, type NewRole, setRoleLogin } from '../postgres/roles.ts'
 import { createExtensions, hasExtensions } from '../postgres/schema.ts'
 import { overrule, sessionsOf } from '../postgres/sessions.ts'
 import { loginRoles, roleNames, rolesOf } from '../registry/roles.ts'
@@ -36,7 +36,8 @@ const reserve: ProvisioningStep = {
 
 const createTenantRole: ProvisioningStep = {
   name: 'createRole',
-  async isDone({ admin, tenant, marker }) {
+  async isDone({ fresh, admin, tenant, marker }) {
+    if (fresh) return false
     const logins = loginRoles(tenant)
     let complete = true
     for (const name of roleNames(tenant)) {
@@ -51,15 +52,16 @@ const createTenantRole: ProvisioningStep = {
     const { admin, adminFacts, tenant, marker, parts } = context
     const { connectionLimit } = parts.config.database
     const roles = rolesOf(tenant)
+    const missing: NewRole[] = []
     for (const name of roleNames(tenant)) {
       const login = name === roles.app ? 'app' : name === roles.migrator ? 'migrator' : undefined
-      if (await findRole(admin, name)) {
+      if (!context.fresh && (await findRole(admin, name))) {
         if (login) await setRoleLogin(admin, name, true)
         continue
       }
-      const verifier = login && (await verifierOf(context, login))
-      await createRole(admin, adminFacts, { name, verifier, marker, connectionLimit })
+      missing.push({ name, verifier: login && (await verifierOf(context, login)), marker, connectionLimit })
     }
+    if (missing.length > 0) await createRoles(admin, adminFacts, missing)
   },
   async undo(context) {
     const { admin, tenant, marker } = context
@@ -74,7 +76,8 @@ const createTenantRole: ProvisioningStep = {
 
 const createTenantDatabase: ProvisioningStep = {
   name: 'createDatabase',
-  async isDone({ admin, tenant, marker }) {
+  async isDone({ fresh, admin, tenant, marker }) {
+    if (fresh) return false
     const database = await findDatabase(admin, tenant.database)
     if (database) refuseForeign(database, { name: tenant.database, marker })
     return database?.invalid === false && database.allowConnections
@@ -83,7 +86,7 @@ const createTenantDatabase: ProvisioningStep = {
     const { admin, adminFacts, tenant, marker } = context
     const name = tenant.database
     const temporary = temporaryName(tenant.id)
-    const [existing, leftover] = await findDatabases(admin, [name, temporary])
+    const [existing, leftover] = context.fresh ? [] : await findDatabases(admin, [name, temporary])
     if (existing?.invalid === false) {
       return { note: undefined, apply: () => setAllowConnections(admin, name, true) }
     }
@@ -96,8 +99,10 @@ const createTenantDatabase: ProvisioningStep = {
         if (leftover?.invalid) await dropDatabase(admin, temporary)
         if (make) await createFromOrigin(context, temporary)
         const origin = await originOf(context)
-        if (origin) await publishCopy(admin, adminFacts, temporary, { place: tenant, marker, origin })
-        else await publishDatabase(admin, temporary, { name, marker, connectionLimit: -1 })
+        if (origin) {
+          await publishCopy(admin, adminFacts, temporary, { place: tenant, marker, origin })
+          context.isNewCopy = make
+        } else await publishDatabase(admin, temporary, { name, marker, connectionLimit: -1 })
       },
     }
   },
@@ -126,7 +131,7 @@ const installExtensions: ProvisioningStep = {
 /** Hands schema public over and lets the tenant in. */
 const grantAccess: ProvisioningStep = {
   name: 'grantAccess',
-  isDone: mayConnect,
+  isDone: async context => context.isNewCopy || mayConnect(context),
   async apply(context) {
     const { admin, adminFacts, tenant } = context
     // In a copy of a template, other people's code is there already: the tenant itself takes over.
@@ -167,11 +172,12 @@ const takeOwnership: ProvisioningStep = {
   name: 'takeOwnership',
   async isDone(context) {
     const origin = await originOf(context)
-    return !origin || isTakenOver(context, origin)
+    return !origin || (!context.isNewCopy && (await isTakenOver(context, origin)))
   },
-  async apply(context) {
+  async applyOnce(context, begun) {
+    const { isNewCopy } = context
     const origin = await originOf(context)
-    if (origin) await takeOverCopy(context, origin, work => insideAsTenant(context, work))
+    if (origin) await takeOverCopy(context, origin, { isNewCopy, begun, inside: work => insideAsTenant(context, work) })
   },
   undo: async () => undefined,
 }

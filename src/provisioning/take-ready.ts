@@ -17,13 +17,10 @@ import { renamePlace } from './tombstone.ts'
 
 /**
  * The steps of a new tenant: a few, where it can be made of a ready one of the stock, or a run before this one has taken
- * one for it; all of them otherwise. `fresh`: this run has reserved the tenant, so that none before it took any.
+ * one for it; all of them otherwise.
  */
-export async function stepsOfCreate(
-  context: StepContext,
-  { fresh }: { fresh: boolean },
-): Promise<readonly ProvisioningStep[]> {
-  const { parts, tenant } = context
+export async function stepsOfCreate(context: StepContext): Promise<readonly ProvisioningStep[]> {
+  const { parts, tenant, fresh } = context
   const wanted = wantsReady(parts.config)
   if (fresh && !wanted) return provisioningSteps
   // Files that cannot be used are told by the step that runs them.

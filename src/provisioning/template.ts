@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { asTenancyError, TenancyError } from '../errors.ts'
 import { notify } from '../events.ts'
 import type { Migration, Seed } from '../migrations/source.ts'
-import { findDatabase } from '../postgres/databases.ts'
+import { type Database, findDatabase } from '../postgres/databases.ts'
 import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import type { AdminFacts } from '../postgres/server.ts'
 import type { TemplateContents } from '../registry/built-templates.ts'
@@ -11,6 +11,7 @@ import type { Tenant } from '../registry/tenant.ts'
 import { buildTemplate } from './build-template.ts'
 import { type Origin, plainInstead } from './copy.ts'
 import { markerStart } from './marker.ts'
+import type { ProvisioningParts } from './parts.ts'
 import type { StepContext } from './step.ts'
 
 /** Counted up when the pipeline comes to make something else of the same files. */
@@ -84,6 +85,18 @@ export function templateMarker(registryId: string): string {
   return `tenantctl ${registryId} template`
 }
 
+/** What has a template's name is one, and finished. */
+export function isTemplate(
+  { registryId }: Pick<ProvisioningParts, 'registryId'>,
+  database: Database | undefined,
+): boolean {
+  return database?.marker === templateMarker(registryId)
+}
+
+export function copyOf({ name, seeds }: TemplatePlan): Origin {
+  return { template: name, seeds: seeds.map(each => each.name) }
+}
+
 /** One at a time builds a template, or removes it. */
 export function templateLock(registryId: string, name: string): string {
   return lockKey('template', registryId, name)
@@ -98,7 +111,7 @@ export async function ensureTemplate(context: TemplateContext): Promise<Origin |
   if (!plan) return undefined
   const { parts, admin, tenant, signal } = context
   const { server } = tenant
-  const isReady = async () => (await findDatabase(admin, plan.name))?.marker === templateMarker(parts.registryId)
+  const isReady = async () => isTemplate(parts, await findDatabase(admin, plan.name))
   const build = async () => {
     // Whoever had the lock before has built it, or refused it, or died.
     if (await isReady()) return
@@ -123,7 +136,7 @@ export async function ensureTemplate(context: TemplateContext): Promise<Origin |
         return undefined
       }
     }
-    return { template: plan.name, seeds: plan.seeds.map(each => each.name) }
+    return copyOf(plan)
   } catch (error) {
     if (signal?.aborted) throw error
     const reason = asTenancyError(error).message

@@ -40,10 +40,10 @@ export class RegistryConnection {
   }
 
   /**
-   * A SELECT that requests wait for, prepared once per session: it takes longer to plan than to run. Behind a pooler
-   * that gives its statements to several sessions, it is planned each time.
+   * A statement that is sent for each request or each new tenant, prepared once per session: it takes longer to plan
+   * than to run. Behind a pooler that gives its statements to several sessions, it is planned each time.
    */
-  async select<Row extends object>(doing: string, text: string, values: unknown[]): Promise<Row[]> {
+  async prepared<Row extends object>(doing: string, text: string, values: unknown[]): Promise<Row[]> {
     if (!this.#prepared) return this.query(doing, text, values)
     // Named by its text: another version of this program may share the session behind a pooler.
     const name = this.#prepared.get(text) ?? `tenantctl_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`
@@ -52,6 +52,7 @@ export class RegistryConnection {
       const pool = await this.#open()
       return (await pool.query({ name, text, values })).rows as Row[]
     } catch (error) {
+      // Before anything is done by it.
       if (!isUnprepared(error)) throw this.#failure(error, doing)
       this.#prepared = undefined
       return this.query(doing, text, values)

@@ -54,7 +54,7 @@ export async function reserveTenant(
     JSON.stringify(operation ? stepRows(operation.id, operation.steps) : []),
   ]
   try {
-    const [reserved] = await registry.query<Tenant>('reserving the tenant', reserveText(), values)
+    const [reserved] = await registry.prepared<Tenant>('reserving the tenant', reserveText(), values)
     return reserved as Tenant
   } catch (error) {
     if (sqlstateOf(error) === sqlstate.uniqueViolation) throw clash(error, tenant)
@@ -72,7 +72,7 @@ const reserveText = () => `WITH known AS (SELECT id FROM tenantctl.servers WHERE
        SELECT $1, $2, $3, id, $5, $6, $7, $8, $9, $10, $11 FROM (SELECT id FROM known UNION ALL SELECT id FROM added) s
        RETURNING *),
      begun AS (${insertOperations(newOperations('$12::jsonb'))}),
-     recorded AS (${recordSteps.text({ json: '$13::jsonb', count: 2 })})
+     recorded AS (${recordSteps.text({ json: '$13::jsonb', count: 3 })})
 SELECT ${tenantColumns} FROM t, (SELECT $4::text AS name) s`
 
 function clash(error: unknown, tenant: NewTenant): TenancyError {

@@ -68,7 +68,7 @@ export class TenantRegistry {
   }
 
   async find(slugOrId: string): Promise<Tenant | undefined> {
-    const [tenant] = await this.registry.query<Tenant>(
+    const [tenant] = await this.registry.prepared<Tenant>(
       'looking up a tenant',
       `SELECT ${tenantColumns} ${fromTenants} WHERE ${live} AND ${keyColumn(slugOrId)} = $1`,
       [slugOrId],
@@ -78,7 +78,7 @@ export class TenantRegistry {
 
   /** A tenant with its application's login, if it can be used: in one query, since a request waits for it. */
   async findLogin(slugOrId: string): Promise<FoundLogin | undefined> {
-    const [row] = await this.registry.select<Tenant & SealedPassword>(
+    const [row] = await this.registry.prepared<Tenant & SealedPassword>(
       'looking up a tenant',
       `SELECT ${tenantColumns}, t.db_password AS current, t.db_password_next AS next ${fromTenants}
         WHERE ${live} AND ${keyColumn(slugOrId)} = $1`,
@@ -209,7 +209,7 @@ export class TenantRegistry {
   ): Promise<Tenant> {
     const { steps = [], applied } = more
     const version = applied && versionOf(applied.map(each => each.name))
-    const [settled] = await this.registry.query<Tenant>(
+    const [settled] = await this.registry.prepared<Tenant>(
       'settling the tenant',
       `WITH finished AS (${finishText('$3')}),
             recorded AS (${recordSteps.text({ json: '$4::jsonb', count: steps.length })}),

@@ -13,7 +13,7 @@ beforeAll(() => {
 
 afterAll(() => registry.close())
 
-const ask = (text: string, value: string) => registry.select<{ found: string }>('asking', text, [value])
+const ask = (text: string, value: string) => registry.prepared<{ found: string }>('asking', text, [value])
 const prepared = () =>
   registry.query<{ name: string }>('looking', "SELECT name FROM pg_prepared_statements WHERE name ~ '^tenantctl_'")
 
