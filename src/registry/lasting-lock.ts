@@ -39,15 +39,16 @@ export class LastingLock {
 
   /** By a statement that takes the lock along with what else it does; default: by one that does just that. */
   async take<Row extends object>(statement: (query: RegistryQuery) => Promise<Row[]>): Promise<Row[]> {
-    let taken = false
-    const held = await this.registry.hold(`taking the lock of a ${this.holder}`, () => {
-      if (taken && !this.#takingAnew) void this.#takeAnew()
+    const held: HeldConnection = await this.registry.hold(`taking the lock of a ${this.holder}`, () => {
+      // Until it is taken, its statement fails and tells.
+      if (this.#held !== held) return
+      this.#letGo()
+      void this.#takeAnew()
     })
     try {
       // Of a machine that lost its power the server learns by asking.
       await held.query('SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3')
       const rows = await statement(held.query)
-      taken = true
       // It may have been released while it was being taken anew.
       if (this.#released) held.release()
       else this.#held = held
@@ -67,25 +68,28 @@ export class LastingLock {
 
   release(): void {
     this.#released = true
+    this.#letGo()
+  }
+
+  /** Also of a connection that was lost: it counts as one of the pool's, which would wait for it at its end. */
+  #letGo(): void {
     this.#held?.release()
     this.#held = undefined
   }
 
   async #takeAnew(): Promise<void> {
+    if (this.#takingAnew) return
     this.#takingAnew = true
-    let mine = false
-    while (!mine && !this.#released) {
-      // Until then a lost connection counts as one of the pool's, which would wait for it at its end.
-      this.#held?.release()
-      this.#held = undefined
+    // The new session may be lost before we are done with it.
+    while (!this.#held && !this.#released) {
       try {
+        if (await this.takeIfFree()) await this.onTakenAnew()
         // Where the network was cut, the server may believe in the old session for a while, which has it.
-        mine = await this.takeIfFree()
-        if (mine) await this.onTakenAnew()
+        else this.#letGo()
       } catch {
         // The server is not back yet.
       }
-      if (!mine) await sleep(pauseMs, undefined, { ref: false })
+      if (!this.#held) await sleep(pauseMs, undefined, { ref: false })
     }
     this.#takingAnew = false
   }

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { parseAddress } from '../../src/postgres/address.ts'
 import { RegistryConnection } from '../../src/registry/connection.ts'
 import { ensureRegistry } from '../../src/registry/ensure.ts'
+import { LastingLock } from '../../src/registry/lasting-lock.ts'
 import { RunLedger } from '../../src/registry/run-ledger.ts'
 import { Secret } from '../../src/secrets/secret.ts'
 import { useNamespace } from '../support/namespace.ts'
@@ -59,5 +60,24 @@ test('a run that loses its session takes its lock anew, and the connection that 
   }
   await run.finish({ total: 0, upToDate: 0, succeeded: 0, failed: 0, skipped: 0 } as never, false)
   expect((await ledger.get(run.id)).status).toBe('succeeded')
+  await expect.poll(holders).toEqual([])
+})
+
+test('a session that is lost again before all is done about the loss leaves the lock to nobody else', async () => {
+  let takenAnew = 0
+  const lose = async () => {
+    const [pid] = await holders()
+    await namespace.superSql('SELECT pg_terminate_backend($1)', [pid])
+    await expect.poll(holders).not.toContain(pid)
+  }
+  const lock = new LastingLock(registry, 'worker', 'one', async () => {
+    takenAnew += 1
+    if (takenAnew === 1) await lose()
+  })
+  expect(await lock.takeIfFree()).toBe(true)
+  await lose()
+  await expect.poll(() => takenAnew, { timeout: 5_000 }).toBe(2)
+  expect(await holders()).toHaveLength(1)
+  lock.release()
   await expect.poll(holders).toEqual([])
 })
