@@ -102,17 +102,27 @@ export async function withRightPassword(address: ServerAddress): Promise<ServerA
   return current
 }
 
-/** TLS for a pool, whose connections must not each find out anew whether the server has it: `prefer` is decided once. */
-export async function poolTls(address: ServerAddress): Promise<ConnectionOptions | false> {
+/**
+ * A pool, whose connections must not each find out anew whether the server has TLS: with `prefer`, its first one decides
+ * for all.
+ */
+export async function openPool(
+  address: ServerAddress,
+  make: (ssl: ConnectionOptions | false) => pg.Pool,
+): Promise<pg.Pool> {
   const ssl = await tlsOptions(address)
-  if (ssl === false || address.sslmode !== 'prefer') return ssl
+  const pool = make(ssl)
+  if (ssl === false || address.sslmode !== 'prefer') return pool
   try {
-    await close(await open(address, ssl, {}))
-    return ssl
+    const first = await pool.connect()
+    first.release()
   } catch (error) {
-    // Any other error is the same with TLS and without; the pool will meet it.
-    return mayGoWithoutTls(error) ? false : ssl
+    // Any other error is the same with TLS and without; the pool will meet it again.
+    if (!mayGoWithoutTls(error)) return pool
+    await pool.end()
+    return make(false)
   }
+  return pool
 }
 
 /**

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { TenancyError } from '../errors.ts'
 import { hostAndPort, type ServerAddress } from '../postgres/address.ts'
-import { adminSettings, poolTls, toClientConfig } from '../postgres/connect.ts'
+import { adminSettings, openPool, toClientConfig } from '../postgres/connect.ts'
 import { GuardedClient } from '../postgres/guarded-client.ts'
 import { quoteLiteral } from '../postgres/identifiers.ts'
 import { isUnprepared, reachCodes, toTenancyError } from '../postgres/sqlstate.ts'
@@ -169,17 +169,19 @@ export class RegistryConnection {
     return this.#pool
   }
 
-  async #create(): Promise<pg.Pool> {
-    const pool = new pg.Pool({
-      ...toClientConfig(this.address, await poolTls(this.address), adminSettings),
-      Client: GuardedClient,
-      max: maxConnections,
-      query_timeout: this.timeoutMs,
-      idleTimeoutMillis: 30_000,
-      allowExitOnIdle: true,
+  #create(): Promise<pg.Pool> {
+    return openPool(this.address, ssl => {
+      const pool = new pg.Pool({
+        ...toClientConfig(this.address, ssl, adminSettings),
+        Client: GuardedClient,
+        max: maxConnections,
+        query_timeout: this.timeoutMs,
+        idleTimeoutMillis: 30_000,
+        allowExitOnIdle: true,
+      })
+      pool.on('error', ignore)
+      return pool
     })
-    pool.on('error', () => undefined)
-    return pool
   }
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseAddress, type ServerAddress, toUrl } from '../../src/postgres/address.ts'
-import { connect, poolTls, withClient } from '../../src/postgres/connect.ts'
+import { connect, withClient } from '../../src/postgres/connect.ts'
 import { query } from '../../src/postgres/query.ts'
 import { RegistryConnection } from '../../src/registry/connection.ts'
 import { Secret } from '../../src/secrets/secret.ts'
@@ -44,7 +44,7 @@ beforeAll(async () => {
     'host all clear all password',
   ]
   ;[tls, plain] = await Promise.all([
-    startServer({ settings: { ssl: 'on', ssl_ca_file: 'ca.crt' }, hba, files }),
+    startServer({ settings: { ssl: 'on', ssl_ca_file: 'ca.crt', log_connections: 'on' }, hba, files }),
     startServer(),
   ])
   await sql(
@@ -208,34 +208,37 @@ describe('client certificates', () => {
   })
 })
 
-describe('pools', () => {
-  test('decide once what prefer means, and carry everything else along', async () => {
-    expect(await poolTls(address({}, plain))).toBe(false)
-    expect(await poolTls(address({ user: 'unencrypted' }))).toBe(false)
-    expect(await poolTls(address({}))).toMatchObject({ rejectUnauthorized: false })
-    expect(await poolTls(address({ sslmode: 'verify-full', sslrootcert: root }))).toMatchObject({
-      rejectUnauthorized: true,
-    })
-  })
-
-  test("the registry's is encrypted, or refused", async () => {
-    const encrypted = async (to: ServerAddress) => {
-      const registry = new RegistryConnection(to)
-      try {
-        const [row] = await registry.query<{ ssl: boolean }>(
-          'test',
-          'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()',
-        )
-        return row?.ssl
-      } finally {
-        await registry.close()
-      }
+describe("the registry's pool", () => {
+  const encrypted = async (to: ServerAddress) => {
+    const registry = new RegistryConnection(to)
+    try {
+      const ask = () =>
+        registry.query<{ ssl: boolean }>('test', 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')
+      const [row] = await ask()
+      // The next connection, while the first one is at work.
+      const [[first], [second]] = await Promise.all([ask(), ask()])
+      expect([first?.ssl, second?.ssl]).toEqual([row?.ssl, row?.ssl])
+      return row?.ssl
+    } finally {
+      await registry.close()
     }
+  }
+
+  test('is encrypted, or refused; what prefer means is decided once', async () => {
     expect(await encrypted(address({ sslmode: 'verify-full', sslrootcert: root }))).toBe(true)
     expect(await encrypted(address({}))).toBe(true)
     expect(await encrypted(address({}, plain))).toBe(false)
     expect(await encrypted(address({ user: 'unencrypted' }))).toBe(false)
     await expect(encrypted(address({ sslmode: 'verify-full' }))).rejects.toMatchObject({ code: 'TLS_FAILED' })
+  })
+
+  test('uses the connection by which it has found out what prefer means', async () => {
+    const logins = async () => (await tls.log()).match(/connection authorized/g)?.length ?? 0
+    const before = await logins()
+    const registry = new RegistryConnection(address({}))
+    await registry.query('test', 'SELECT 1')
+    await registry.close()
+    expect((await logins()) - before).toBe(1)
   })
 })
 
