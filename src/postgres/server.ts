@@ -11,7 +11,13 @@ export interface AdminFacts {
   createrole: boolean
 }
 
+/** So long, what a session was told of its role is taken for true: it is asked for by each of many operations. */
+const knownMs = 5_000
+const known = new WeakMap<Client, { facts: AdminFacts; until: number }>()
+
 export async function adminFacts(client: Client): Promise<AdminFacts> {
+  const before = known.get(client)
+  if (before && before.until > Date.now()) return before.facts
   const [facts] = await query<AdminFacts>(
     client,
     'reading the admin role',
@@ -19,6 +25,7 @@ export async function adminFacts(client: Client): Promise<AdminFacts> {
             r.rolsuper AS superuser, r.rolsuper OR r.rolcreatedb AS createdb, r.rolsuper OR r.rolcreaterole AS createrole
        FROM pg_catalog.pg_roles r WHERE r.rolname = current_user`,
   )
+  known.set(client, { facts: facts as AdminFacts, until: Date.now() + knownMs })
   return facts as AdminFacts
 }
 

@@ -1,5 +1,7 @@
+import { throwIfAborted } from '../errors.ts'
 import { bookkeepingTimeoutMs } from '../migrations/migrate.ts'
-import { type Client, withClient } from '../postgres/connect.ts'
+import type { ServerAddress } from '../postgres/address.ts'
+import { type Client, type ConnectOptions, cancellable, close, connect, withClient } from '../postgres/connect.ts'
 import { scramVerifier } from '../postgres/scram.ts'
 import type { TenantCredentials } from '../registry/tenant.ts'
 import type { TenantLogin } from '../registry/tenant-registry.ts'
@@ -31,8 +33,27 @@ export async function insideAsTenant<T>(
   context: LoginContext & Pick<StepContext, 'signal'>,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
+  const { address, options } = await wayIn(context)
+  return withClient(address, options, work)
+}
+
+/** The same; that the session has ended is waited for by whoever waits for `context.leaving`. */
+export async function visitAsTenant(context: StepContext, work: (client: Client) => Promise<void>): Promise<void> {
+  const { address, options } = await wayIn(context)
+  throwIfAborted(options.signal)
+  const client = await connect(address, options)
+  try {
+    await cancellable(address, client, options.signal, () => work(client))
+  } finally {
+    context.leaving = close(client)
+  }
+}
+
+async function wayIn(
+  context: LoginContext & Pick<StepContext, 'signal'>,
+): Promise<{ address: ServerAddress; options: ConnectOptions }> {
   const { parts, tenant, signal } = context
   const address = parts.servers.tenant(tenant, await credentialsOf(context, 'migrator'))
   const settings = { lock_timeout: parts.config.migrations.lockTimeoutMs, statement_timeout: bookkeepingTimeoutMs }
-  return withClient(address, { settings, signal, doing: `logging in as role "${address.user}"` }, work)
+  return { address, options: { settings, signal, doing: `logging in as role "${address.user}"` } }
 }

@@ -105,7 +105,11 @@ async function makeTenant(
 /** Returns the tenant as it is then. */
 async function runProvisioning(context: StepContext, seed: boolean): Promise<Tenant> {
   const own = { ...context, seed, useTemplate: context.parts.config.template }
-  await applySteps(await stepsOfCreate(own), own)
+  try {
+    await applySteps(await stepsOfCreate(own), own)
+  } finally {
+    await own.leaving
+  }
   return own.tenant
 }
 

@@ -133,7 +133,7 @@ async function conduct(
     await work({
       ...found,
       ...{ operationId, log, logins: first?.logins ?? new Map(), force, signal, onEvent },
-      ...{ position: 0, seed: false, useTemplate: false, applied: undefined, isNewCopy: false },
+      ...{ position: 0, seed: false, useTemplate: false, applied: undefined, isNewCopy: false, leaving: undefined },
       ...{ fresh: first !== undefined, origin: first?.origin },
     })
   } catch (error) {

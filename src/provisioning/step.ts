@@ -42,6 +42,8 @@ export interface StepContext extends TenantOnServer {
   origin: Origin | null | undefined
   /** This run has made the database, as a copy that its roles were let into at once and have not taken over yet. */
   isNewCopy: boolean
+  /** Kept when the tenant's last session has ended that was not waited for. */
+  leaving: Promise<void> | undefined
   /** The migrations that its database has, to be recorded when it becomes active; undefined when they are already. */
   applied: readonly Migration[] | undefined
   /** Whether a drop may end open connections. */

@@ -14,7 +14,7 @@ import { createExtensions, hasExtensions } from '../postgres/schema.ts'
 import { overrule, sessionsOf } from '../postgres/sessions.ts'
 import { loginRoles, roleNames, rolesOf } from '../registry/roles.ts'
 import { endTheseSessions } from './access.ts'
-import { insideAsTenant, verifierOf } from './as-tenant.ts'
+import { verifierOf, visitAsTenant } from './as-tenant.ts'
 import { connectionsOpen } from './conflicts.ts'
 import { contentSteps } from './content-steps.ts'
 import { chooseOrigin, createFromOrigin, isTakenOver, originOf, publishCopy, takeOverCopy } from './copy.ts'
@@ -177,7 +177,7 @@ const takeOwnership: ProvisioningStep = {
   async applyOnce(context, begun) {
     const { isNewCopy } = context
     const origin = await originOf(context)
-    if (origin) await takeOverCopy(context, origin, { isNewCopy, begun, inside: work => insideAsTenant(context, work) })
+    if (origin) await takeOverCopy(context, origin, { isNewCopy, begun, inside: work => visitAsTenant(context, work) })
   },
   undo: async () => undefined,
 }
