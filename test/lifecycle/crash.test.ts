@@ -1,6 +1,7 @@
 import { pathToFileURL } from 'node:url'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createTenancy, Secret, type Tenancy } from '../../src/index.ts'
+import { withoutKey } from '../../src/postgres/scram.ts'
 import { keyRing } from '../../src/secrets/cipher.ts'
 import { sample } from '../faults/sampling.ts'
 import { tryLogin, urlWith } from '../support/client.ts'
@@ -115,7 +116,7 @@ describe.each(['single', 'separate'] as const)('a run that is killed, roles: %s'
       passwords.map(sealed => keyRing([new Secret(namespace.encryptionKey)]).open(sealed, `${row.uuid}|db_password`)),
     )
     const logins = await Promise.all(
-      opened.map(password => tryLogin(urlWith(namespace.adminUrl, { ...login, password: password.reveal() }))),
+      opened.map(sealed => tryLogin(urlWith(namespace.adminUrl, { ...login, password: withoutKey(sealed).reveal() }))),
     )
     const gotIn = logins.some(each => each.ok)
     // Whatever does not agree with what is recorded has a journal that points at it.
