@@ -1,13 +1,27 @@
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
+
+/** What takes longest is begun first: the short ones fill the workers' time to the end. */
+const long = /\/test\/(attacks|context|doctor|dumps|embedded|faults|lifecycle|provisioning|queue)\//
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isShort = ({ moduleId }: TestSpecification) => Number(!long.test(moduleId))
+    return (await super.sort(files)).sort((one, other) => isShort(one) - isShort(other))
+  }
+}
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
-    // Most tests wait for the server, so one worker more than there are cores keeps both busy.
-    maxWorkers: availableParallelism() + 1,
+    // A worker's files share what they load. Each has a corner of the server, and databases, of its own.
+    isolate: false,
+    sequence: { sequencer: LongestFirst },
+    // Most tests wait for the server or a process, so a few workers more than there are cores keep all of them busy.
+    maxWorkers: availableParallelism() + 2,
     // A busy machine is no failure: there, what depends on the clock gets more of it and another try.
     testTimeout: process.env.CI ? 90_000 : 30_000,
     hookTimeout: process.env.CI ? 120_000 : 60_000,

@@ -44,8 +44,7 @@ export function startElsewhere(directory: string): {
   outcome: Promise<{ pid: number; url: string }>
 } {
   const script = `
-    import { createJiti } from ${JSON.stringify(import.meta.resolve('jiti'))}
-    const { embeddedServer } = await createJiti(${JSON.stringify(import.meta.url)}, { fsCache: false }).import('../../src/embedded/server.ts')
+    import { embeddedServer } from ${JSON.stringify(new URL('../../dist/embedded/server.js', import.meta.url).href)}
     process.stdout.write(JSON.stringify(await embeddedServer(${JSON.stringify(directory)}).start()))`
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'pipe'] })
   let stdout = ''

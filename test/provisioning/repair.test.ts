@@ -1,4 +1,3 @@
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy } from '../../src/tenancy/tenancy.ts'
 import { sample } from '../faults/sampling.ts'
@@ -6,13 +5,9 @@ import { sql, tryLogin } from '../support/client.ts'
 import { type Namespace, useNamespace } from '../support/namespace.ts'
 import { runBin } from '../support/process.ts'
 
-const root = fileURLToPath(new URL('../../', import.meta.url))
-
 /** A process that kills itself in the middle of its work; the library has nothing in it for this test. */
 const program = `
-import { createRequire } from 'node:module'
-const { createJiti } = createRequire(${JSON.stringify(`${root}package.json`)})('jiti')
-const { createTenancy } = await createJiti(${JSON.stringify(root)}).import(${JSON.stringify(`${root}src/index.ts`)})
+import { createTenancy } from ${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)}
 const { config, action, at } = JSON.parse(process.argv[2])
 const tenancy = createTenancy({
   ...config,
