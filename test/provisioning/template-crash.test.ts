@@ -111,14 +111,16 @@ describe.each(['single', 'separate'] as const)('a process that dies, roles: %s',
     }
   }, 300_000)
 
-  /** Databases and roles that are neither a tenant's nor a finished template's. */
+  /** Databases and roles of this admin that are neither a tenant's nor a finished template's. */
   async function strays(): Promise<unknown[]> {
     return namespace.superSql(
       `SELECT datname AS name FROM pg_database WHERE datdba = $1::regrole AND datname ~ '^tenantctl_(new|closed|building|checking)'
        UNION ALL SELECT r.rolname FROM pg_roles r JOIN pg_auth_members m ON m.roleid = r.oid
         WHERE m.member = $1::regrole AND r.rolname ~ '^tenantctl_(trial|template_.*migrator)'
-       UNION ALL SELECT roleid::regrole || ' has a member' FROM pg_auth_members
-        WHERE roleid::regrole::text ~ '^tenantctl_template' AND member <> $1::regrole`,
+       UNION ALL SELECT r.rolname || ' has a member' FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+        WHERE r.rolname ~ '^tenantctl_template' AND m.member <> $1::regrole
+          AND (r.oid IN (SELECT roleid FROM pg_auth_members WHERE member = $1::regrole)
+               OR EXISTS (SELECT FROM pg_database WHERE datdba = $1::regrole AND starts_with(r.rolname, datname)))`,
       [`${namespace.prefix}_admin`],
     )
   }
