@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { createTenancy, generateEncryptionKey } from '../src/index.ts'
-import { passwordContext } from '../src/registry/tenant-passwords.ts'
+import { sealPassword } from '../src/registry/tenant-passwords.ts'
 import { createCipher } from '../src/secrets/provider.ts'
 import { Secret } from '../src/secrets/secret.ts'
 import { startServer } from '../test/support/servers.ts'
@@ -60,7 +60,7 @@ async function populate(): Promise<Login[]> {
     logins.push({ user: info.username, password: info.password.reveal(), database: info.database })
     for (let copy = 1; copy < many / databases; copy += 1) {
       const uuid = randomUUID()
-      const password = await cipher.seal(info.password, passwordContext(uuid, 'app'))
+      const password = await sealPassword(cipher, info.password, uuid, 'app')
       copies.push({ uuid, of: id, slug: `${nameOfCopy(copy)}-${slug}`, password })
     }
   }
