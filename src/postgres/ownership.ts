@@ -2,7 +2,7 @@ import { TenancyError } from '../errors.ts'
 import type { Client } from './connect.ts'
 import { quoteIdentifier, quoteLiteral } from './identifiers.ts'
 import { query, queryTogether } from './query.ts'
-import { isMemberText } from './roles.ts'
+import { isMemberText, roleText } from './roles.ts'
 
 /** Two roles of a tenant or of a template; one and the same where it has a single role. */
 interface OwnerAndApp {
@@ -52,14 +52,17 @@ export async function takeOver(
   }
 }
 
-/** What in the current database owes something to these roles. */
+/**
+ * What in the current database owes something to these roles. Asked by a session that has just begun: it would take
+ * longer to read what the view pg_roles is made of than to hand everything over.
+ */
 function dependenciesText({ owner, app }: OwnerAndApp): string {
   return `SELECT CASE deptype WHEN 'o' THEN 'ownership' WHEN 'a' THEN 'a privilege' WHEN 'r' THEN 'a role' ELSE 'a reference' END
             || ' of ' || pg_catalog.pg_describe_object(s.classid, s.objid, s.objsubid) AS description
        FROM pg_catalog.pg_shdepend s
       WHERE s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
         AND s.refclassid = 'pg_catalog.pg_authid'::regclass
-        AND s.refobjid IN (SELECT oid FROM pg_catalog.pg_roles WHERE rolname IN (${quoteLiteral(owner)}, ${quoteLiteral(app)}))
+        AND s.refobjid IN (${roleText(quoteLiteral(owner))}, ${roleText(quoteLiteral(app))})
       LIMIT 1000`
 }
 

@@ -110,8 +110,12 @@ export async function revokeRole(client: Client, role: string, member: string): 
 
 /** Of two names as SQL has them, whether the second is a member of the first. */
 export function isMemberText(role: string, member: string): string {
-  return `COALESCE((SELECT pg_catalog.pg_has_role(m.oid, r.oid, 'MEMBER') FROM pg_catalog.pg_roles r, pg_catalog.pg_roles m
-            WHERE r.rolname = ${role} AND m.rolname = ${member}), false)`
+  return `COALESCE(pg_catalog.pg_has_role(${roleText(member)}, ${roleText(role)}, 'MEMBER'), false)`
+}
+
+/** Of a name as SQL has it, the role's oid; NULL where there is none. */
+export function roleText(name: string): string {
+  return `pg_catalog.to_regrole(pg_catalog.quote_ident(${name}))::oid`
 }
 
 /** Nobody can log in as it again, not even who knew its password. */
