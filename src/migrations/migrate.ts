@@ -23,6 +23,11 @@ export interface MigrateOptions extends LockOptions {
   statementTimeoutMs: number
   /** Schema of knex's tables; default `public`. */
   schema?: string
+  /**
+   * Where nothing seems to be pending: whether a history that has these migrations applied needs nothing at all. It is
+   * read without the lock then, and if so, that is all.
+   */
+  needsNothing?: ((applied: readonly string[]) => boolean) | undefined
   /** Called under the lock when there is something to do, before anything is done. */
   beforeFirst?: ((plan: readonly Migration[], from: string | null) => Promise<void>) | undefined
   /** Called under the lock when all is done, also when there was nothing to do. */
@@ -54,6 +59,11 @@ export async function migrateDatabase(
 ): Promise<MigrateResult> {
   const history = new MigrationHistory(client, options.schema)
   try {
+    if (options.needsNothing) {
+      const applied = (await history.read()).map(each => each.name)
+      const at = applied.at(-1) ?? null
+      if (options.needsNothing(applied)) return { from: at, to: at, ran: [], applied }
+    }
     const opened = await history.open(databaseLockKey)
     // Somebody holds the lock, the tables are not there yet, or a pooler is in between.
     if (!opened) {

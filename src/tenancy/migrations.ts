@@ -76,15 +76,15 @@ export class TenantMigrations {
     const wanted = await wantedOf(parts, selection, options)
     const last = wanted.to === undefined ? undefined : findMigration(migrations, wanted.to)
     if (options.strict) await refuseDangerous(parts)
-    const hashes = options.verify ? [] : hashesFrom(migrations, wanted.to)
+    const current = hashesFrom(migrations, wanted.to)
+    const hashes = options.verify ? [] : current
     const check = options.plan && (await refuseStale(parts, options.plan, migrations))
     // One after the other: where nothing is pending, a second connection would cost more than all else.
     const files = await KnownFiles.read(parts.checksums, migrations, options)
     const fleet = await surveyTenants(parts, wanted.selection, hashes)
     const run: MigrationRun = {
       ...readLimits(parts, options),
-      files,
-      to: wanted.to,
+      ...{ files, current, to: wanted.to },
       onEvent: onEventOf(parts, options),
     }
     return runOverTenants(

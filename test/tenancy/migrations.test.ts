@@ -2,6 +2,7 @@ import pg from 'pg'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { TenancyEvent } from '../../src/events.ts'
 import { createTenancy, type Tenancy } from '../../src/index.ts'
+import { databaseLockKey } from '../../src/migrations/database-lock.ts'
 import { useNamespace } from '../support/namespace.ts'
 
 const namespace = useNamespace()
@@ -234,4 +235,37 @@ test('seeds run each in its own transaction, all or one, and are found by name',
   await client.connect()
   expect((await client.query('SELECT id FROM a')).rows).toEqual([{ id: 1 }, { id: 1 }])
   await client.end()
+})
+
+describe('with verify', () => {
+  const inTenant = (slug: string, text: string) => namespace.superSql(text, [], `${namespace.tenantPrefix}${slug}`)
+
+  test('a tenant that has what the registry says is not locked', async () => {
+    const run = () => next().migrations.run({ tenants: ['t1'] }, { verify: true, timeout: 5_000, retries: 0 })
+    expect(await run()).toMatchObject({ upToDate: 1 })
+    const held = inTenant('t1', `SELECT pg_advisory_lock(${databaseLockKey}), pg_sleep(3)`)
+    const sleeping = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'`
+    await expect.poll(() => inTenant('t1', sleeping)).toHaveLength(1)
+    const startedAt = Date.now()
+    expect((await run()).tenants).toMatchObject([{ status: 'up_to_date', to: '001_a', applied: [] }])
+    expect(Date.now() - startedAt).toBeLessThan(2_500)
+    await held
+  })
+
+  test('one that has less gets the rest, and one that has more is recorded as it is', async () => {
+    write('002_b.sql', 'CREATE TABLE b ();\n-- migrate:down\nDROP TABLE b;')
+    expect(await next().migrations.run({ tenants: ['t1', 't2'] })).toMatchObject({ succeeded: 2 })
+    // As a restore of an older backup would do, and the knex CLI.
+    await inTenant('t1', `DROP TABLE b; DELETE FROM knex_migrations WHERE name LIKE '002%'`)
+    await inTenant('t3', `INSERT INTO knex_migrations (name, batch) VALUES ('002_b.sql', 2)`)
+    const result = await next().migrations.run({ all: true }, { verify: true })
+    expect(result.tenants).toMatchObject([
+      { tenant: 't1', status: 'migrated', from: '001_a', to: '002_b', applied: ['002_b'] },
+      { tenant: 't2', status: 'up_to_date', to: '002_b' },
+      { tenant: 't3', status: 'up_to_date', to: '002_b' },
+    ])
+    expect((await tenancy.tenants.list()).map(each => each.schemaVersion)).toEqual(['002_b', '002_b', '002_b'])
+    await inTenant('t3', 'CREATE TABLE b ()')
+    expect(await next().migrations.rollback({ all: true }, { to: '001_a' })).toMatchObject({ succeeded: 3 })
+  })
 })
