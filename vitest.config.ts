@@ -2,13 +2,19 @@ import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-/** What takes longest is begun first: the short ones fill the workers' time to the end. */
-const long = /\/test\/(attacks|context|doctor|dumps|embedded|faults|lifecycle|provisioning|queue)\//
+/** Begun first: what is short fills the workers' time to the end. */
+const longest = [
+  /\/(sweeps|repair|crash|template|doctor|template-crash)\.test\.ts$/,
+  /\/test\/(attacks|context|doctor|dumps|embedded|faults|lifecycle|provisioning|queue)\//,
+]
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isShort = ({ moduleId }: TestSpecification) => Number(!long.test(moduleId))
-    return (await super.sort(files)).sort((one, other) => isShort(one) - isShort(other))
+    const rank = ({ moduleId }: TestSpecification) => {
+      const found = longest.findIndex(pattern => pattern.test(moduleId))
+      return found === -1 ? longest.length : found
+    }
+    return (await super.sort(files)).sort((one, other) => rank(one) - rank(other))
   }
 }
 
