@@ -4,7 +4,9 @@ import { join, relative } from 'node:path'
 import { expect, test } from 'vitest'
 import { findBinaries } from '../../src/embedded/binaries.ts'
 import { embeddedServer } from '../../src/embedded/server.ts'
-import { isRoot, project, query } from './support.ts'
+import { isRoot, project, query, useProjects } from './support.ts'
+
+useProjects()
 
 /** The binaries as npm leaves them without install scripts. */
 async function unlinkedBinaries(folder: string): Promise<string> {

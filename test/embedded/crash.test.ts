@@ -3,7 +3,9 @@ import { chown, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { embeddedServer } from '../../src/embedded/server.ts'
-import { project, query, startElsewhere, waitFor } from './support.ts'
+import { project, query, startElsewhere, useProjects, waitFor } from './support.ts'
+
+useProjects()
 
 test('killed in the middle of initdb: the next start begins anew; several at once start one server', async () => {
   const { directory } = await project()

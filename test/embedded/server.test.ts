@@ -3,7 +3,9 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { embeddedServer } from '../../src/embedded/server.ts'
-import { isRoot, project, query } from './support.ts'
+import { isRoot, project, query, useProjects } from './support.ts'
+
+useProjects()
 
 describe('embeddedServer', () => {
   let directory: string

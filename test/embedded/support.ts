@@ -10,14 +10,17 @@ export const isRoot = process.getuid?.() === 0
 
 const made: { base: string; directory: string }[] = []
 
-afterAll(async () => {
-  for (const { base, directory } of made) {
-    await embeddedServer(directory).reset()
-    await rm(base, { recursive: true, force: true })
-  }
-})
+/** Call it once in each file that makes projects: their servers and all files are gone when the file has run. */
+export function useProjects(): void {
+  afterAll(async () => {
+    for (const { base, directory } of made.splice(0)) {
+      await embeddedServer(directory).reset()
+      await rm(base, { recursive: true, force: true })
+    }
+  })
+}
 
-/** A `.tenantctl` folder in a project folder of its own; its server and all files are gone when the file has run. */
+/** A `.tenantctl` folder in a project folder of its own. */
 export async function project(name = 'ein Projekt ü'): Promise<{ folder: string; directory: string }> {
   const base = await realpath(await mkdtemp(join(tmpdir(), 'tenantctl-embedded-')))
   const folder = join(base, name)
