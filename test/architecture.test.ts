@@ -138,6 +138,18 @@ describe('src', () => {
   })
 })
 
+describe('test', () => {
+  // Files that share a worker load a helper once: its hooks would be those of the first file alone.
+  test('registers hooks in its files, not when a helper is imported', () => {
+    const test = fileURLToPath(new URL('./', import.meta.url))
+    const helpers = readdirSync(test, { recursive: true, encoding: 'utf8' }).filter(
+      name => name.endsWith('.ts') && !name.endsWith('.test.ts') && !name.includes('node_modules'),
+    )
+    const hook = /^(?:await )?(?:before|after)(?:Each|All)\(/m
+    expect(helpers.filter(name => hook.test(readFileSync(join(test, name), 'utf8')))).toEqual([])
+  })
+})
+
 function folder(name: string): string {
   return (name.split('/')[0] as string).replace(/\.ts$/, '')
 }
