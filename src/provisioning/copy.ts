@@ -41,9 +41,11 @@ export async function createFromOrigin(context: StepContext, temporary: string):
     try {
       return await createClosedDatabase(admin, temporary, origin.template)
     } catch (error) {
-      if (context.signal?.aborted) throw error
+      const { code, sqlstate, message } = asTenancyError(error)
+      // Without an answer nobody knows whether it was made: who comes next finds the copy, and must take it for one.
+      if (context.signal?.aborted || sqlstate === undefined || code === 'CONNECTION_FAILED') throw error
       // It may be gone, or somebody be in it; then as without one. A failure of CREATE DATABASE leaves no database.
-      plainInstead(context, asTenancyError(error).message)
+      plainInstead(context, message)
     }
     await parts.journal.noteOnStep(operationId, position, { origin: null })
     context.origin = null
