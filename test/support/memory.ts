@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { freemem } from 'node:os'
 import { join } from 'node:path'
 
-/** A run with three workers uses a third of it. */
+/** A run on two cores uses less than a third of it. */
 const enough = 3 * 1024 ** 3
 
 /** A file system in memory that has room for a run; undefined where there is none. */
@@ -12,7 +12,9 @@ export function memoryFolder(): string | undefined {
   const folder = '/dev/shm'
   try {
     const { bavail, bsize } = statfsSync(folder)
-    return Math.min(bavail * bsize, freemem()) > enough && runsPrograms(folder) ? folder : undefined
+    // 0: the container, if it is one, has no limit.
+    const limit = process.constrainedMemory() || Number.POSITIVE_INFINITY
+    return Math.min(bavail * bsize, freemem(), limit) > enough && runsPrograms(folder) ? folder : undefined
   } catch {
     return undefined
   }
