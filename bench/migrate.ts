@@ -14,7 +14,7 @@ import { createTenancy, generateEncryptionKey, type Tenancy } from '../src/index
 import { startServer } from '../test/support/servers.ts'
 import { type Cost, costed, inTurn, median, ratioOf, report, timed } from './measure.ts'
 
-const tenants = Number(process.argv[2] ?? 200)
+const tenants = Number(process.argv[2] ?? 500)
 const rounds = Number(process.argv[3] ?? 5)
 const numbers = (process.env.AT_ONCE ?? '8,16,32').split(',').map(Number)
 const folder = mkdtempSync(join(tmpdir(), 'tenantctl-bench-'))
