@@ -85,12 +85,15 @@ export function templateMarker(registryId: string): string {
   return `tenantctl ${registryId} template`
 }
 
-/** What has a template's name is one, and finished. */
+/**
+ * What has a template's name is one, and finished, if it is the admin's: its name and marker are no secret, and whoever
+ * may create databases could plant one for all new tenants to be copied from.
+ */
 export function isTemplate(
   { registryId }: Pick<ProvisioningParts, 'registryId'>,
   database: Database | undefined,
 ): boolean {
-  return database?.marker === templateMarker(registryId)
+  return database?.marker === templateMarker(registryId) && database.ownerIsAdmin
 }
 
 export function copyOf({ name, seeds }: TemplatePlan): Origin {

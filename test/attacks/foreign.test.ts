@@ -39,6 +39,36 @@ describe.each(everySetting())('with a $admin admin, roles $roles', ({ admin, rol
       'pg_authid',
     ])
 
+  test('a template that somebody else has planted, marker and all, is not copied', async () => {
+    const planter = `${namespace.prefix}_planter`
+    const marker = `tenantctl ${(await namespace.sql('SELECT id FROM tenantctl.registry', [], new URL(namespace.registryUrl).pathname.slice(1)))[0]?.id} template`
+    const create = (name: string) =>
+      namespace.track(createTenancy(namespace.config({ roles, template: true }))).tenants.create({ name })
+    await create('Before')
+    const [template] = await namespace.superSql<{ name: string }>(
+      `SELECT datname AS name FROM pg_database WHERE shobj_description(oid, 'pg_database') = $1`,
+      [marker],
+    )
+    const name = `"${template?.name}"`
+    await namespace.superSql(`ALTER DATABASE ${name} IS_TEMPLATE false`)
+    await namespace.superSql(`DROP DATABASE ${name}`)
+    await namespace.superSql(`CREATE ROLE ${planter} CREATEDB`)
+    await namespace.superSql(`CREATE DATABASE ${name} OWNER ${planter}`)
+    await namespace.superSql('CREATE TABLE planted ()', [], template?.name)
+    await namespace.superSql(`COMMENT ON DATABASE ${name} IS '${marker}'`)
+    await namespace.superSql(`ALTER DATABASE ${name} IS_TEMPLATE true ALLOW_CONNECTIONS false`)
+    try {
+      const { database } = await create('After')
+      const tables = `SELECT to_regclass('notes') IS NOT NULL AS notes, to_regclass('planted') IS NOT NULL AS planted`
+      expect(await namespace.superSql(tables, [], database)).toEqual([{ notes: true, planted: false }])
+    } finally {
+      await namespace.superSql(`ALTER DATABASE ${name} IS_TEMPLATE false`).catch(() => undefined)
+      await namespace.superSql(`DROP DATABASE IF EXISTS ${name}`)
+      await namespace.superSql(`DROP ROLE ${planter}`)
+      for (const slug of ['before', 'after']) await tenancy.tenants.drop({ tenants: [slug] }, { retain: false })
+    }
+  })
+
   describe('a database of the name that is wanted', () => {
     // Of the admin's own ones, too: only the marker proves that one belongs to a tenant.
     test.each(['admin', 'superuser'] as const)('made by the %s', async by => {
