@@ -15,7 +15,7 @@ import { generateEncryptionKey } from '../src/index.ts'
 import { startServer } from '../test/support/servers.ts'
 import { report } from './measure.ts'
 
-const sizes = (process.argv[2] ?? '250,500,1000,2000').split(',').map(Number)
+const sizes = (process.argv[2] ?? '250,500,1000,2500,5000').split(',').map(Number)
 const bin = fileURLToPath(new URL('../bin/tenantctl.js', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'tenantctl-bench-'))
 const migrations = join(folder, 'migrations')
