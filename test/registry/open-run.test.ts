@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { TenancyError } from '../../src/errors.ts'
 import { parseAddress } from '../../src/postgres/address.ts'
 import { RegistryConnection } from '../../src/registry/connection.ts'
 import { ensureRegistry } from '../../src/registry/ensure.ts'
@@ -80,4 +81,22 @@ test('a session that is lost again before all is done about the loss leaves the 
   expect(await holders()).toHaveLength(1)
   lock.release()
   await expect.poll(holders).toEqual([])
+})
+
+test.each([
+  ['a NUL', 'a\0b', 'a\ufffdb'],
+  ['half a surrogate pair', 'a\ud83d', 'a\ufffd'],
+  ['what a cut leaves of one', `${'x'.repeat(3998)}😀${'x'.repeat(10)}`, `${'x'.repeat(3998)}\ufffd…`],
+])('the registry keeps an error with %s in it, and what is written together with it', async (_what, text, kept) => {
+  const ledger = new RunLedger(registry)
+  const run = await ledger.begin({ command: 'migrate', parameters: {}, total: 2, upToDate: 0 })
+  const error = new TenancyError('MIGRATION_FAILED', text).toJSON()
+  run.record(undefined, { tenant: 'acme', status: 'failed', error }, undefined)
+  run.record(undefined, { tenant: 'globex', status: 'migrated', applied: ['001_a'] }, undefined)
+  await run.finish({ total: 2, upToDate: 0, succeeded: 1, failed: 1, skipped: 0 } as never, false)
+  const { tenants } = await ledger.details(run.id)
+  expect(tenants).toMatchObject([
+    { tenant: 'acme', error: { message: kept } },
+    { tenant: 'globex', status: 'migrated' },
+  ])
 })
