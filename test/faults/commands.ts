@@ -50,7 +50,9 @@ export function commandsOf(namespace: Namespace) {
   const withMigrations = (folder: string): TenancyConfig => ({
     migrations: { directory: join(namespace.directory, folder) },
   })
-  const separate: TenancyConfig = { roles: 'separate' }
+  // Before PostgreSQL 15 only a superuser can keep two roles of a tenant apart.
+  const roles = namespace.major >= 15 ? 'separate' : 'single'
+  const separate: TenancyConfig = { roles }
   const created: Command = {
     name: 'create',
     ready: remove,
@@ -199,7 +201,7 @@ export function commandsOf(namespace: Namespace) {
       await remove(tenancy, slug)
     },
   }
-  const stocked: TenancyConfig = { roles: 'separate', template: true, pool: { size: 1 } }
+  const stocked: TenancyConfig = { roles, template: true, pool: { size: 1 } }
   const taken: Command = {
     ...created,
     name: 'take',

@@ -99,8 +99,10 @@ describe('the stock', () => {
 
   async function problems(fix = false): Promise<string[]> {
     const { checks } = await tenancy.doctor({ fix })
+    // Tests of other files plant foreign databases on the same server meanwhile.
     const about = checks.filter(
-      ({ check, status }) => ['stock', 'orphan', 'foreign'].includes(check) && status !== 'ok',
+      ({ check, status, message }) =>
+        ['stock', 'orphan', 'foreign'].includes(check) && status !== 'ok' && !message.includes('_rival"'),
     )
     return about.map(({ message, fixed }) => `${fixed ? 'fixed: ' : ''}${message}`)
   }

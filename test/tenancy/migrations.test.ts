@@ -265,7 +265,7 @@ describe('with verify', () => {
       { tenant: 't3', status: 'up_to_date', to: '002_b' },
     ])
     expect((await tenancy.tenants.list()).map(each => each.schemaVersion)).toEqual(['002_b', '002_b', '002_b'])
-    await inTenant('t3', 'CREATE TABLE b ()')
+    await inTenant('t3', `CREATE TABLE b (); ALTER TABLE b OWNER TO "${namespace.tenantPrefix}t3"`)
     expect(await next().migrations.rollback({ all: true }, { to: '001_a' })).toMatchObject({ succeeded: 3 })
   })
 })
