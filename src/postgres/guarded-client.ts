@@ -18,7 +18,6 @@ interface Internals {
 }
 
 interface SaslSession {
-  mechanism: string
   clientNonce: string
   message: string
   response: string

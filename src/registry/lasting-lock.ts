@@ -37,7 +37,7 @@ export class LastingLock {
     private readonly onTakenAnew: () => Promise<void> = async () => undefined,
   ) {}
 
-  /** By a statement that takes the lock along with what else it does; default: by one that does just that. */
+  /** By a statement that takes the lock along with what else it does. */
   async take<Row extends object>(statement: (query: RegistryQuery) => Promise<Row[]>): Promise<Row[]> {
     const held: HeldConnection = await this.registry.hold(`taking the lock of a ${this.holder}`, () => {
       // Until it is taken, its statement fails and tells.

@@ -7,8 +7,9 @@ export interface EncryptionProvider {
   /** Stands in every value that it has encrypted: a-z, 0-9, `_` and `-`, at most 60. Default: `external`. */
   name?: string | undefined
   /**
-   * Encrypts a tenant's password, and what a login would have to work out of it. `context` says whose it is; bind it to the result as associated data, so that a value
-   * that was moved to another tenant does not open. At least 30 bytes of text come out, which may be anything.
+   * Encrypts a tenant's password, and what a login would have to work out of it. `context` says whose it is; bind it to
+   * the result as associated data, so that a value that was moved to another tenant does not open. At least 30 bytes of
+   * text come out, which may be anything.
    */
   encrypt(plaintext: string, context: string): Promise<string>
   /** The plaintext of what `encrypt` gave; throws when value or context are not what they were. */
