@@ -106,6 +106,8 @@ prototype.connect = function (this: Connection, ...args) {
   const life = lives.getStore() ?? ownLife
   if (life) lifeOf.set(this, life)
   if (!life || life.connects(this)) connect.apply(this, args)
+  // pg's timer is wound up already: nobody is left to be told that it has run out.
+  else this.stream.on('error', () => undefined)
 }
 prototype.query = function (this: Connection, text) {
   const life = lifeOf.get(this)
