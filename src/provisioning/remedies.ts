@@ -5,7 +5,7 @@ import { versionOf } from '../migrations/version.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import { isRetained } from '../registry/retained-tenants.ts'
 import { historySchema } from '../registry/roles.ts'
-import type { Tenant } from '../registry/tenant.ts'
+import type { Tenant, TenantStatus } from '../registry/tenant.ts'
 import { insideAsTenant } from './as-tenant.ts'
 import { removeDumpRole } from './backup.ts'
 import { finishTenant, type RunOptions } from './create.ts'
@@ -34,12 +34,17 @@ interface RemedyWork {
 interface Remedy {
   /** Wanted after a failure that was told as well: it too leaves something half-done. Default: after a crash alone. */
   afterFailure?: true
+  /** Of the tenants that it can be applied to; with others it waits until they are so again. Default: all. */
+  statuses?: readonly TenantStatus[]
   /**
    * Runs under no lock: takes the one that it needs, as an ordinary operation. Returns what it did, for the report,
    * or undefined when there was nothing left to do. Must look at the tenant itself: the operation may have ended.
    */
   finish(work: RemedyWork): Promise<string | undefined>
 }
+
+/** The logins of a tenant that is being dropped, or kept after its drop, let nobody in. */
+const whole: readonly TenantStatus[] = ['active', 'suspended']
 
 /** A kind that is missing needs nothing: it is one transaction, which happened or did not. */
 export const remedies: Partial<Record<OperationKind, Remedy>> = {
@@ -101,6 +106,7 @@ export const remedies: Partial<Record<OperationKind, Remedy>> = {
   },
   suspend: {
     afterFailure: true,
+    statuses: whole,
     async finish({ parts, tenant, options }) {
       if (tenant.status !== 'suspended' || !(await suspendTenant(parts, tenant, options))) return undefined
       return 'finished its suspension'
@@ -108,6 +114,7 @@ export const remedies: Partial<Record<OperationKind, Remedy>> = {
   },
   resume: {
     afterFailure: true,
+    statuses: whole,
     async finish({ parts, tenant, options }) {
       if (tenant.status !== 'suspended' || !(await resumeTenant(parts, tenant, options))) return undefined
       return 'let it in again'
@@ -115,19 +122,20 @@ export const remedies: Partial<Record<OperationKind, Remedy>> = {
   },
   'rotate-password': {
     afterFailure: true,
+    statuses: whole,
     async finish({ parts, tenant, parameters, options }) {
       if (!(await parts.passwords.pending(tenant))) return undefined
       await rotatePassword(parts, tenant, { keepSessions: parameters.keepSessions === true, ...options })
       return 'gave it its new password'
     },
   },
-  migrate: { finish: rereadHistory },
-  rollback: { finish: rereadHistory },
-  baseline: { finish: rereadHistory },
+  migrate: { statuses: ['active'], finish: rereadHistory },
+  rollback: { statuses: ['active'], finish: rereadHistory },
+  baseline: { statuses: ['active'], finish: rereadHistory },
 }
 
 /** Of the kinds that can leave a tenant in such a state, the newest one tells how to get it out. */
-export const makers: Partial<Record<Tenant['status'], OperationKind[]>> = {
+export const makers: Partial<Record<TenantStatus, OperationKind[]>> = {
   provisioning: ['create', 'restore'],
   failed: ['create', 'restore'],
   dropping: ['drop', 'undrop', 'purge'],

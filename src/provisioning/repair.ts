@@ -4,7 +4,7 @@ import { heldAdvisoryLocks, lockId } from '../postgres/locks.ts'
 import type { OperationKind } from '../registry/operation.ts'
 import { databaseKinds } from '../registry/operation-journal.ts'
 import { isRetained } from '../registry/retained-tenants.ts'
-import type { Tenant } from '../registry/tenant.ts'
+import type { Tenant, TenantStatus } from '../registry/tenant.ts'
 import type { OperationProgress, UnfinishedOperation } from '../registry/unfinished.ts'
 import type { RunOptions } from './create.ts'
 import { withTenantLock } from './lock.ts'
@@ -29,6 +29,7 @@ export async function repairTenant(
   for (const operation of unfinished) {
     throwIfAborted(options.signal)
     const current = await findTenant(parts, tenant.id)
+    if (current && isEarly(operation.kind, current.status)) continue
     if (current) push(done, await remedies[operation.kind]?.finish({ ...operation, parts, tenant: current, options }))
     if (operation.id !== undefined) await parts.unfinished.settle(operation.id)
   }
@@ -40,10 +41,12 @@ export async function repairTenant(
 
 /** Whether a tenant, or what the journal says of it, gives a reason to repair it. */
 export function needsRepair(
-  tenant: { status: Tenant['status']; retained: boolean },
+  tenant: { status: TenantStatus; retained: boolean },
   unfinished: readonly UnfinishedOperation[],
 ): boolean {
-  return (!tenant.retained && makers[tenant.status] !== undefined) || unfinished.some(isLeft)
+  const isUrgent = (operation: UnfinishedOperation) =>
+    operation.status === 'running' || (isLeft(operation) && !isEarly(operation.kind, tenant.status))
+  return (!tenant.retained && makers[tenant.status] !== undefined) || unfinished.some(isUrgent)
 }
 
 /** A purge is about a tenant that was dropped before. */
@@ -56,10 +59,15 @@ function isLeft({ kind, status }: UnfinishedOperation): boolean {
   return status !== 'failed' || remedies[kind]?.afterFailure === true
 }
 
+/** Its remedy waits for the tenant to come back, or to be let in again. */
+function isEarly(kind: OperationKind, status: TenantStatus): boolean {
+  return remedies[kind]?.statuses?.includes(status) === false
+}
+
 interface Examined {
   interrupted: number
   /** Of the tenant; undefined when there is none any more. */
-  status: Tenant['status'] | undefined
+  status: TenantStatus | undefined
   /** What is to be brought to an end, the one that explains the tenant's status first. */
   unfinished: OperationProgress[]
 }

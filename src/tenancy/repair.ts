@@ -53,8 +53,8 @@ export async function repair(
       if (done.length === 0) return { status: 'up_to_date' }
       return { status: 'repaired', reason: done.join('; ') }
     } catch (thrown) {
-      // Somebody alive is at work on it: nothing is broken.
-      if (!isTenancyError(thrown) || thrown.code !== 'TENANT_LOCKED') throw thrown
+      // Somebody alive is at work on it, or has dropped it since: nothing is broken.
+      if (!isTenancyError(thrown) || !['TENANT_LOCKED', 'TENANT_NOT_FOUND'].includes(thrown.code)) throw thrown
       return { status: 'skipped', reason: thrown.message, error: thrown.with({ tenant: tenant.slug }).toJSON() }
     }
   })

@@ -130,6 +130,22 @@ describe.each(['plain', 'superuser'] as const)('repair, as %s admin', admin => {
       expect((await tenancy.repair()).total).toBe(0)
     })
 
+    test('in a change of passwords, when the tenant is back that was dropped meanwhile', async () => {
+      const { id } = await tenancy.tenants.create({ name: 'Acme' })
+      await killed(namespace, 'rotate', { event: 'step_finished', what: 'changeRole' })
+      await tenancy.tenants.drop({ all: true }, { force: true, retain: '1 day' })
+      await tenancy.tenants.create({ name: 'Acme' })
+      // What is kept lets nobody in by any password.
+      expect(await tenancy.repair()).toMatchObject({ total: 0 })
+
+      await tenancy.tenants.undrop(id, { slug: 'acme-2' })
+      expect((await tenancy.repair()).tenants).toEqual([
+        expect.objectContaining({ tenant: 'acme-2', reason: 'gave it its new password' }),
+      ])
+      expect((await tryLogin((await tenancy.tenants.url('acme-2')).reveal())).ok).toBe(true)
+      expect(await tenancy.repair()).toMatchObject({ total: 0 })
+    })
+
     test('in a drop that keeps the data, and in the way back from one', async () => {
       await tenancy.tenants.create({ name: 'Acme' })
       await killed(namespace, 'retain', { event: 'step_finished', what: 'recordStatus' })
@@ -196,6 +212,18 @@ describe.each(['plain', 'superuser'] as const)('repair, as %s admin', admin => {
     expect((await tenancy.migrations.run({ all: true })).tenants).toEqual([
       expect.objectContaining({ status: 'migrated', applied: ['002_b'] }),
     ])
+  })
+
+  test('nor one of a tenant that was suspended meanwhile', async () => {
+    await tenancy.tenants.create({ name: 'Acme' })
+    await killed(namespace, 'rollback', { event: 'migration_finished', what: '002_b' })
+    await tenancy.tenants.suspend({ all: true })
+    // It can be looked at when its logins are let in again.
+    expect((await tenancy.repair()).tenants).toMatchObject([{ reason: 'marked an operation as interrupted' }])
+    expect(await tenancy.repair()).toMatchObject({ total: 0 })
+    await tenancy.tenants.resume({ all: true })
+    expect(await tenancy.repair()).toMatchObject({ total: 1 })
+    expect(await tenancy.tenants.get('acme')).toMatchObject({ schemaVersion: '001_a' })
   })
 
   test('leaves a tenant alone that a living run is at work on, and says so', async () => {
