@@ -41,19 +41,28 @@ export async function withClient<T>(
   }
 }
 
-/** Runs `work`, on abort of which the statement that `client` runs is cancelled. */
+/**
+ * Runs `work`, on abort of which the statement that `client` runs is cancelled. Ends when the cancellation has: the
+ * server knows a session by a number, which is another's soon after it has ended.
+ */
 export async function cancellable<T>(
   address: ServerAddress,
   client: Client,
   signal: AbortSignal | undefined,
   work: () => Promise<T>,
 ): Promise<T> {
-  const cancel = () => void cancelBackend(address, client)
+  throwIfAborted(signal)
+  let cancelled: Promise<void> | undefined
+  const cancel = () => {
+    cancelled = cancelBackend(address, client)
+    holdStatements(client, cancelled)
+  }
   signal?.addEventListener('abort', cancel, { once: true })
   try {
     return await work()
   } finally {
     signal?.removeEventListener('abort', cancel)
+    await cancelled
   }
 }
 
@@ -260,6 +269,23 @@ async function cancelBackend(address: ServerAddress, client: Client): Promise<vo
     const { code, sqlstate: state } = toTenancyError(error, 'cancelling')
     if (code === 'CONNECTION_FAILED' && state === undefined) streamOf(client).destroy()
   }
+}
+
+/**
+ * A cancellation comes over another connection, and meets whatever runs by then: what cleans up after the statement
+ * that it was meant for is not sent before the server has dealt with it.
+ */
+function holdStatements(client: Client, until: Promise<void>): void {
+  const held = client as unknown as { query?: (...args: unknown[]) => unknown }
+  const { query } = held
+  held.query = async (...args) => {
+    await until
+    return Reflect.apply(query as NonNullable<typeof query>, client, args)
+  }
+  void until.then(() => {
+    // The one of its class shows again.
+    delete held.query
+  })
 }
 
 /** pg keeps it to itself. */

@@ -12,7 +12,6 @@ import { findDatabase, setAllowConnections } from '../postgres/databases.ts'
 import { createDumpRole, dropDumpRole } from '../postgres/dump-role.ts'
 import { scramVerifier } from '../postgres/scram.ts'
 import { sessionsOf } from '../postgres/sessions.ts'
-import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
 import { historySchema, rolesOf } from '../registry/roles.ts'
 import { generatePassword } from '../secrets/password.ts'
 import { closeTenant, openTenant } from './access.ts'
@@ -81,11 +80,7 @@ async function backUp(context: StepContext, target: BackupTarget): Promise<strin
 async function letIn(context: StepContext, error: unknown): Promise<void> {
   const { parts, tenant } = context
   try {
-    await openTenant(context).catch(async failure => {
-      // What is to cancel the statement that ran before comes over another connection, and may meet this one.
-      if (sqlstateOf(failure) !== sqlstate.queryCanceled) throw failure
-      await openTenant(context)
-    })
+    await openTenant(context)
     await parts.registry.setStatus(tenant.id, 'active')
   } catch {
     const hint = `the tenant is still suspended: \`tenantctl resume ${tenant.slug}\` lets it in again`
