@@ -51,9 +51,14 @@ fi
   fish: `# fish completion for tenantctl
 function __tenantctl_complete
   set -l words (commandline -opc) (commandline -ct)
-  tenantctl __complete -- $words[2..-1] 2>/dev/null
+  set -l candidates (tenantctl __complete -- $words[2..-1] 2>/dev/null)
+  if set -q candidates[1]
+    printf '%s\\n' $candidates
+  else
+    __fish_complete_path (commandline -ct)
+  end
 end
-complete -c tenantctl -a '(__tenantctl_complete)'
+complete -c tenantctl -f -a '(__tenantctl_complete)'
 `,
 } as const
 

@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { complete } from '../../src/cli/commands/complete.ts'
 import { completionScripts } from '../../src/cli/completion-scripts.ts'
@@ -36,6 +37,7 @@ describe('candidates', () => {
     expect(await values('psql', 'acme', '--', '')).toEqual([])
     expect(await values('create', '')).toEqual([])
     expect(await values('completion', '')).toEqual(['bash', 'zsh', 'fish'])
+    expect(await values('runs', '')).toEqual(['show', 'wait', 'cancel'])
   })
 })
 
@@ -78,6 +80,8 @@ describe('__complete', () => {
   })
 })
 
+const has = (shell: string) => spawnSync(shell, ['--version']).status === 0
+
 describe('scripts', () => {
   test.each(['bash', 'zsh', 'fish'] as const)('%s is printed as it is', async shell => {
     const { stdout, exitCode } = await runCli(['completion', shell])
@@ -99,5 +103,22 @@ printf '%s\\n' "\${COMPREPLY[@]}"`,
     expect(run('tenantctl show a', 'acme\\tthe first\\nalpha\\n')).toBe('acme\nalpha\n')
     expect(run('tenantctl show ', 'acme\\n')).toBe('acme\n')
     expect(run('tenantctl list --output=j', '--output=json\\n')).toBe('json\n')
+  })
+
+  test.runIf(has('fish'))('fish completes with its own, and with files where there is nothing else', () => {
+    const run = (line: string, answer: string) =>
+      execFileSync(
+        'fish',
+        [
+          '--no-config',
+          '--command',
+          `function tenantctl; printf '${answer}'; end
+${completionScripts.fish}
+complete -C '${line}'`,
+        ],
+        { encoding: 'utf8', cwd: fileURLToPath(new URL('.', import.meta.url)) },
+      )
+    expect(run('tenantctl show a', 'acme\\tthe first\\nalpha\\n')).toBe('acme\tthe first\nalpha\n')
+    expect(run('tenantctl --config completion.te', '')).toBe('completion.test.ts\n')
   })
 })

@@ -1,4 +1,4 @@
-import { Option } from 'commander'
+import { Argument, Option } from 'commander'
 import type { FleetResult } from '../../fleet/result.ts'
 import type { Run, RunDetails, RunFilter } from '../../index.ts'
 import { defineCommand, examples } from '../command.ts'
@@ -17,7 +17,12 @@ type Result = Run[] | RunDetails | FleetResult
 export default defineCommand<Input, Result>({
   configure(command) {
     command
-      .argument('[word]', '"show" a run, "wait" for the end of a queued one, or "cancel" it')
+      .addArgument(
+        new Argument('[word]', '"show" a run, "wait" for the end of a queued one, or "cancel" it')
+          .choices(words)
+          // Refused by `read`, which has a better hint.
+          .argParser(String),
+      )
       .argument('[run]', 'its id, or "last"')
       .option('--command <name>', 'only runs of this command')
       .addOption(
