@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TenancyError } from '../errors.ts'
 import type { ServerAddress } from '../postgres/address.ts'
-import { adminSettings, type Client, close, connect } from '../postgres/connect.ts'
+import { adminSettings, type Client, close, connect, destroy, holdProcess } from '../postgres/connect.ts'
 import { query } from '../postgres/query.ts'
 
 /** Every change of a tenant or of its domains is told here, with the tenant's id. */
@@ -74,7 +74,7 @@ export class RegistryWatch {
     this.#client = undefined
     if (!client) return
     // Or the process could end before its last words.
-    holdOpen(client, true)
+    holdProcess(client, true)
     await close(client)
   }
 
@@ -83,9 +83,9 @@ export class RegistryWatch {
     if (!client) return false
     const timer = setTimeout(() => destroy(client), this.answerWithinMs)
     try {
-      holdOpen(client, true)
+      holdProcess(client, true)
       await client.query('SELECT 1')
-      holdOpen(client, false)
+      holdProcess(client, false)
       this.#provenAt = performance.now()
       return true
     } catch {
@@ -113,7 +113,7 @@ export class RegistryWatch {
     if (this.#closed) return close(client)
     client.on('error', () => this.#lose(client))
     client.on('end', () => this.#lose(client))
-    holdOpen(client, false)
+    holdProcess(client, false)
     this.#client = client
     this.#epoch += 1
     this.#provenAt = performance.now()
@@ -143,15 +143,3 @@ export class RegistryWatch {
 }
 
 const listeningText = `SELECT EXISTS (SELECT FROM pg_catalog.pg_listening_channels() AS c WHERE c = '${channel}') AS listening`
-
-/** Whether the process waits for it. */
-function holdOpen(client: Client, hold: boolean): void {
-  const socket = client as unknown as { ref(): void; unref(): void }
-  if (hold) socket.ref()
-  else socket.unref()
-}
-
-/** A connection that does not answer would not answer a good-bye either. */
-function destroy(client: Client): void {
-  ;(client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy()
-}

@@ -163,6 +163,11 @@ export function holdProcess(client: Client, hold: boolean): void {
   else streamOf(client).unref()
 }
 
+/** Without a good-bye, to which somebody who does not answer would not answer either. */
+export function destroy(client: Client): void {
+  streamOf(client).destroy()
+}
+
 /** False once the connection was closed, or is known to be lost. */
 export function isConnected(client: Client): boolean {
   return streamOf(client).writable
@@ -267,7 +272,7 @@ async function cancelBackend(address: ServerAddress, client: Client): Promise<vo
   } catch (error) {
     // Nobody answers: what the statement waits for will not come either, and nothing is gained by waiting with it.
     const { code, sqlstate: state } = toTenancyError(error, 'cancelling')
-    if (code === 'CONNECTION_FAILED' && state === undefined) streamOf(client).destroy()
+    if (code === 'CONNECTION_FAILED' && state === undefined) destroy(client)
   }
 }
 

@@ -1,7 +1,7 @@
 import type PgBoss from 'pg-boss'
 import { TenancyError } from '../errors.ts'
 import { Batch } from '../registry/batch.ts'
-import type { RegistryConnection } from '../registry/connection.ts'
+import type { RegistryConnection, RegistryQuery } from '../registry/connection.ts'
 import { type Job, type JobFilter, type JobKind, type JobPayload, type JobRow, jobKinds, toJob } from './job.ts'
 import { type JobHandlers, Worker, type WorkerOptions } from './worker.ts'
 
@@ -10,6 +10,8 @@ const schema = 'tenantctl_jobs'
 
 /** A worker's death is seen by its lock; pg-boss allows no more, and looks at no lock. */
 const expireInSeconds = 23 * 3600
+/** For a worker to come: a tenant that was promised is not forgotten after two weeks, which is how pg-boss has it. */
+const retentionDays = 3_650
 const retries: Record<JobKind, { retryLimit: number; retryDelay: number; retryBackoff: boolean }> = {
   create: { retryLimit: 5, retryDelay: 2, retryBackoff: true },
   // These fail when their worker dies; what becomes of a tenant is a result.
@@ -35,10 +37,22 @@ export class JobQueue {
 
   /** Returns the job's id. */
   async send(kind: JobKind, payload: JobPayload): Promise<string> {
+    return put(await this.#open(), kind, payload)
+  }
+
+  /** The same in one transaction with `work`, of whose result the job is: there is never one without the other. */
+  async sendWith<T>(
+    kind: JobKind,
+    work: (query: RegistryQuery) => Promise<T>,
+    payload: (result: T) => JobPayload,
+  ): Promise<{ result: T; id: string }> {
+    // Before the transaction has one of the connections, all of which others may have who wait for the same.
     const boss = await this.#open()
-    const id = await boss.send(kind, payload, { expireInSeconds, ...retries[kind] })
-    if (id === null) throw new TenancyError('QUERY_FAILED', `the job "${kind}" was not taken by the queue`)
-    return id
+    return this.registry.transaction('queueing a job', async query => {
+      const result = await work(query)
+      const executeSql = async (text: string, values: unknown[]) => ({ rows: await query(text, values) })
+      return { result, id: await put(boss, kind, payload(result), { db: { executeSql } }) }
+    })
   }
 
   /** The same for many, each under an id of its own: one that is there already stays as it is. */
@@ -181,17 +195,19 @@ export class JobQueue {
 
   /** Each is a partition of its own: two processes that create them at once would deadlock. */
   async #createQueues(boss: PgBoss): Promise<void> {
-    const held = await this.registry.hold('creating the queues', () => undefined)
-    try {
-      await held.query(`SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended('tenantctl queues', 0))`)
+    await this.registry.alone('setting up the queue', async () => {
       await boss.createQueue(deadLetter)
       for (const kind of jobKinds) {
         await boss.createQueue(kind, { name: kind, expireInSeconds, ...retries[kind], deadLetter })
       }
-    } finally {
-      held.release()
-    }
+    })
   }
+}
+
+async function put(boss: PgBoss, kind: JobKind, payload: JobPayload, options: PgBoss.ConnectionOptions = {}) {
+  const id = await boss.send(kind, payload, { ...options, expireInSeconds, retentionDays, ...retries[kind] })
+  if (id === null) throw new TenancyError('QUERY_FAILED', `the job "${kind}" was not taken by the queue`)
+  return id
 }
 
 export type JobResult = Job & { payload: JobPayload; output: unknown }

@@ -32,7 +32,7 @@ const busyForMs = 3_000
 const watchMs = 1_000
 /** So long a worker's lock must have been gone: after a restart of the server all take theirs anew. */
 const goneMs = 3_000
-/** They wait for others' work and take no share of `concurrency`; each holds a connection to the registry. */
+/** They wait for others' work and take no share of `concurrency`. */
 const mostLeaders = 2
 
 /**

@@ -2,13 +2,15 @@ import { createHash } from 'node:crypto'
 import pg from 'pg'
 import { TenancyError } from '../errors.ts'
 import { hostAndPort, type ServerAddress } from '../postgres/address.ts'
-import { adminSettings, openPool, toClientConfig } from '../postgres/connect.ts'
+import { adminSettings, openPool, toClientConfig, withAdmin } from '../postgres/connect.ts'
 import { GuardedClient } from '../postgres/guarded-client.ts'
 import { quoteLiteral } from '../postgres/identifiers.ts'
+import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import { isUnprepared, reachCodes, toTenancyError } from '../postgres/sqlstate.ts'
 import { Batch } from './batch.ts'
+import { type LockHolder, LockSession } from './lock-session.ts'
 
-/** More would not make a journal any faster, and every process of a fleet has its own; one holds the lock of a run. */
+/** More would not make a journal any faster, and every process of a fleet has its own. */
 const maxConnections = 5
 
 /**
@@ -17,12 +19,15 @@ const maxConnections = 5
  */
 const answerTimeoutMs = 120_000
 
+const aloneWithinMs = 60_000
+
 /** A small pool on the registry database. */
 export class RegistryConnection {
   #pool: Promise<pg.Pool> | undefined
   #closed = false
   /** Names of the statements that sessions prepare, by text; undefined once that has turned out not to work here. */
   #prepared: Map<string, string> | undefined = new Map()
+  readonly #lockSessions: LockSession[] = []
   readonly #writes = new Batch<PendingWrite>(writes => this.#writeTogether(writes))
 
   constructor(
@@ -102,28 +107,26 @@ export class RegistryConnection {
     }
   }
 
-  /** A connection for a lock that has to last; `onLost` is called when it ends before it was released. */
-  async hold(doing: string, onLost: () => void): Promise<HeldConnection> {
-    try {
-      const client = await this.#borrow()
-      client.once('end', onLost)
-      return {
-        query: async (text, values = []) => {
-          try {
-            return (await client.query(text, values)).rows as never
-          } catch (error) {
-            throw this.#failure(error, doing)
-          }
-        },
-        release: () => {
-          client.off('end', onLost)
-          // Its session goes, and every lock with it.
-          giveBack(client, true)
-        },
-      }
-    } catch (error) {
-      throw this.#failure(error, doing)
+  /**
+   * For a lock that a process holds for long, under a name of its own: beside the pool, whose connections are for those
+   * who give them back soon. `onLost` is called when its session ends before it was released.
+   */
+  hold(name: string, onLost: () => void): LockHolder {
+    if (this.#closed) throw closed()
+    let session = this.#lockSessions.find(each => !each.has(name))
+    if (!session) {
+      session = new LockSession(this.address, this.timeoutMs)
+      this.#lockSessions.push(session)
     }
+    return session.join(name, onLost)
+  }
+
+  /** Runs `work` while no other process is doing the same. Throws `LOCK_TIMEOUT` when one has been for a minute. */
+  async alone<T>(doing: string, work: () => Promise<T>): Promise<T> {
+    const onTimeout = () => new TenancyError('LOCK_TIMEOUT', `another process has been ${doing} for a minute`)
+    return withAdmin(this.address, { doing: 'the registry' }, admin =>
+      withAdvisoryLock(admin, lockKey(doing), { timeoutMs: aloneWithinMs, onTimeout }, work),
+    )
   }
 
   async #writeTogether(writes: readonly PendingWrite[]): Promise<void> {
@@ -150,7 +153,7 @@ export class RegistryConnection {
     this.#closed = true
     const pool = await this.#pool?.catch(() => undefined)
     this.#pool = undefined
-    await pool?.end()
+    await Promise.all([pool?.end(), ...this.#lockSessions.map(each => each.close())])
   }
 
   /** A server that is not reached or refuses us is told by its address, anything else by what was being done. */
@@ -161,7 +164,7 @@ export class RegistryConnection {
   }
 
   #open(): Promise<pg.Pool> {
-    if (this.#closed) throw new TenancyError('CLOSED', 'the tenancy was closed')
+    if (this.#closed) throw closed()
     this.#pool ??= this.#create().catch(error => {
       this.#pool = undefined
       throw error
@@ -191,6 +194,10 @@ function giveBack(client: pg.PoolClient, failure: Error | boolean | undefined): 
   if (!failure) client.off('error', ignore)
 }
 
+function closed(): TenancyError {
+  return new TenancyError('CLOSED', 'the tenancy was closed')
+}
+
 /** Its next statement fails, and tells. */
 function ignore(): void {}
 
@@ -210,11 +217,6 @@ interface BulkRows {
 interface PendingWrite {
   kind: BulkWrite
   row: object
-}
-
-export interface HeldConnection {
-  query: RegistryQuery
-  release(): void
 }
 
 export type RegistryQuery = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { HeldConnection, RegistryConnection, RegistryQuery } from './connection.ts'
+import { toTenancyError } from '../postgres/sqlstate.ts'
+import type { RegistryConnection } from './connection.ts'
+import type { LockHolder } from './lock-session.ts'
 
 /** What a process holds a lock for as long as it lives. */
 type Holder = 'run' | 'worker'
@@ -22,11 +24,11 @@ export function isHeld(holder: Holder, id: string): string {
 const pauseMs = 1_000
 
 /**
- * That lock, on a session of its own. It is taken anew when the session is lost, perhaps with a restart of the server:
- * whoever holds it is alive, and must not count as dead for long.
+ * That lock. It is taken anew when its session is lost, perhaps with a restart of the server: whoever holds it is alive,
+ * and must not count as dead for long.
  */
 export class LastingLock {
-  #held: HeldConnection | undefined
+  #held: LockHolder | undefined
   #released = false
   #takingAnew = false
 
@@ -38,43 +40,40 @@ export class LastingLock {
   ) {}
 
   /** By a statement that takes the lock along with what else it does. */
-  async take<Row extends object>(statement: (query: RegistryQuery) => Promise<Row[]>): Promise<Row[]> {
-    const held: HeldConnection = await this.registry.hold(`taking the lock of a ${this.holder}`, () => {
+  async take<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
+    const held: LockHolder = this.registry.hold(`${this.holder} ${this.id}`, () => {
       // Until it is taken, its statement fails and tells.
       if (this.#held !== held) return
-      this.#letGo()
+      this.#held = undefined
       void this.#takeAnew()
     })
     try {
-      // Of a machine that lost its power the server learns by asking.
-      await held.query('SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3')
-      const rows = await statement(held.query)
+      const rows = await held.query<Row>(text, values)
       // It may have been released while it was being taken anew.
-      if (this.#released) held.release()
+      if (this.#released) this.#letGo(held)
       else this.#held = held
       return rows
     } catch (error) {
-      held.release()
-      throw error
+      this.#letGo(held)
+      throw toTenancyError(error, `registry: taking the lock of a ${this.holder}`)
     }
   }
 
   /** Whether it was free. */
   async takeIfFree(): Promise<boolean> {
     const text = `SELECT pg_catalog.pg_try_advisory_lock(${lockKeyOf(this.holder, '$1::text')}) AS free`
-    const [row] = await this.take<{ free: boolean }>(query => query(text, [this.id]))
+    const [row] = await this.take<{ free: boolean }>(text, [this.id])
     return row?.free === true
   }
 
   release(): void {
     this.#released = true
-    this.#letGo()
+    this.#letGo(this.#held)
   }
 
-  /** Also of a connection that was lost: it counts as one of the pool's, which would wait for it at its end. */
-  #letGo(): void {
-    this.#held?.release()
-    this.#held = undefined
+  #letGo(held: LockHolder | undefined): void {
+    held?.release(`SELECT pg_catalog.pg_advisory_unlock(${lockKeyOf(this.holder, '$1::text')})`, this.id)
+    if (this.#held === held) this.#held = undefined
   }
 
   async #takeAnew(): Promise<void> {
@@ -85,7 +84,7 @@ export class LastingLock {
       try {
         if (await this.takeIfFree()) await this.onTakenAnew()
         // Where the network was cut, the server may believe in the old session for a while, which has it.
-        else this.#letGo()
+        else this.#letGo(this.#held)
       } catch {
         // The server is not back yet.
       }

@@ -19,7 +19,7 @@ export class OpenRun {
 
   /** Begins it with a statement that takes its lock as well. */
   begin<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
-    return this.#lock.take<Row>(query => query(text, values))
+    return this.#lock.take<Row>(text, values)
   }
 
   /** Does not wait for the row to be written: `finish` does. */
