@@ -60,6 +60,12 @@ export function sqlstateOf(error: unknown): string | undefined {
     : undefined
 }
 
+/** The constraint that a driver's error names, or the one that a TenancyError was made from. */
+export function constraintOf(error: unknown): string | undefined {
+  const { constraint } = (isTenancyError(error) ? error.cause : error) as { constraint?: string }
+  return constraint
+}
+
 /** A server may send a gigabyte; nobody reads more than this. */
 const longestMessage = 2_000
 
@@ -102,7 +108,7 @@ export function toTenancyError(error: unknown, doing: string, facts: ErrorFacts 
   }
   if (
     network.has(code ?? '') ||
-    /connection terminated|timeout expired|read timeout|not queryable|connection error/i.test(message)
+    /connection terminated|timeout (expired|exceeded)|read timeout|not queryable|connection error/i.test(message)
   ) {
     const nested =
       error instanceof AggregateError ? error.errors.map((each: Error) => each.message).join('; ') : message

@@ -12,7 +12,7 @@ import {
   slugify,
 } from '../naming.ts'
 import { type AdminFacts, adminFacts } from '../postgres/server.ts'
-import type { NewTenant } from '../registry/reservation.ts'
+import type { NewTenant, ReserveOptions } from '../registry/reservation.ts'
 import { defaultServer } from '../registry/servers.ts'
 import type { Labels, Tenant } from '../registry/tenant.ts'
 import { generatePassword } from '../secrets/password.ts'
@@ -120,7 +120,7 @@ async function runProvisioning(context: StepContext, seed: boolean): Promise<Ten
 export async function reserveTenant(
   parts: ProvisioningParts,
   input: CreateInput,
-  options: RunOptions,
+  options: RunOptions & Pick<ReserveOptions, 'within'>,
 ): Promise<Tenant> {
   const wanted = await describeTenant(parts, input)
   const taken = await parts.registry.find(wanted.slug)
@@ -131,7 +131,7 @@ export async function reserveTenant(
     await parts.admins.use(address, { signal: options.signal, doing }, async admin =>
       refuseTaken(admin, await adminFacts(admin), wanted),
     )
-    return await parts.registry.reserve(wanted)
+    return await parts.registry.reserve(wanted, { within: options.within })
   } catch (error) {
     throw alreadyExists(await inTheWay(parts, wanted, error))
   }

@@ -94,7 +94,7 @@ export async function runFirstOperation(
       }),
     )
     const operation = { id, kind, parameters: options.parameters ?? {}, run: options.run, steps }
-    const tenant = await parts.registry.reserve(wanted, operation)
+    const tenant = await parts.registry.reserve(wanted, { operation })
     const found = { parts, tenant, admin, adminFacts: facts, marker: markerOf(parts.registryId, tenant.id) }
     await conduct(kind, found, new StepLog(parts.journal, id, steps), options, work, { logins, origin: origin ?? null })
   })

@@ -1,8 +1,8 @@
 import { TenancyError } from '../errors.ts'
-import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
+import { constraintOf, sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
 import type { Cipher } from '../secrets/cipher.ts'
 import type { Secret } from '../secrets/secret.ts'
-import type { RegistryConnection } from './connection.ts'
+import type { RegistryConnection, RegistryQuery } from './connection.ts'
 import type { OperationKind } from './operation.ts'
 import { insertOperations, newOperations, recordSteps, type StepRecord, stepRows } from './operation-journal.ts'
 import type { Labels, Tenant } from './tenant.ts'
@@ -33,6 +33,14 @@ export interface FirstOperation {
   steps: readonly StepRecord[]
 }
 
+/** What is committed together with a tenant's row. */
+export interface ReserveOptions {
+  /** That makes it: begun. Default: none, somebody else will make it. */
+  operation?: FirstOperation
+  /** Inserts the row, in a transaction with something else. Default: alone. */
+  within?: ((insert: (query: RegistryQuery) => Promise<Tenant>) => Promise<Tenant>) | undefined
+}
+
 /**
  * Commits the row of a new tenant with its sealed password, and with it the beginning of the operation that makes it,
  * if there is one. Throws `TENANT_EXISTS` or `DATABASE_EXISTS` where the registry has one of its names already.
@@ -41,7 +49,7 @@ export async function reserveTenant(
   registry: RegistryConnection,
   cipher: Cipher,
   tenant: NewTenant,
-  operation?: FirstOperation,
+  { operation, within }: ReserveOptions = {},
 ): Promise<Tenant> {
   const { id, slug, password, migratorPassword } = tenant
   const sealed = await sealPassword(cipher, password, id, 'app')
@@ -54,6 +62,7 @@ export async function reserveTenant(
     JSON.stringify(operation ? stepRows(operation.id, operation.steps) : []),
   ]
   try {
+    if (within) return await within(async query => (await query<Tenant>(reserveText(), values))[0] as Tenant)
     const [reserved] = await registry.prepared<Tenant>('reserving the tenant', reserveText(), values)
     return reserved as Tenant
   } catch (error) {
@@ -76,8 +85,7 @@ const reserveText = () => `WITH known AS (SELECT id FROM tenantctl.servers WHERE
 SELECT ${tenantColumns} FROM t, (SELECT $4::text AS name) s`
 
 function clash(error: unknown, tenant: NewTenant): TenancyError {
-  const { constraint } = (error as TenancyError).cause as { constraint?: string }
-  if (constraint === 'tenants_slug_key') {
+  if (constraintOf(error) === 'tenants_slug_key') {
     return new TenancyError('TENANT_EXISTS', `there is a tenant "${tenant.slug}" already`, {
       tenant: tenant.slug,
       cause: error,

@@ -1,5 +1,5 @@
 import { TenancyError } from '../errors.ts'
-import { sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
+import { constraintOf, sqlstate, sqlstateOf } from '../postgres/sqlstate.ts'
 import type { RegistryConnection } from './connection.ts'
 import { finishIn } from './operation-journal.ts'
 import type { Tenant, TenantStatus } from './tenant.ts'
@@ -79,8 +79,7 @@ export class RetainedTenants {
       )
     } catch (error) {
       if (sqlstateOf(error) !== sqlstate.uniqueViolation) throw error
-      const { constraint } = (error as TenancyError).cause as { constraint?: string }
-      throw constraint === 'tenants_slug_key' ? slugTaken(tenant.slug, error) : namesTaken(tenant, error)
+      throw constraintOf(error) === 'tenants_slug_key' ? slugTaken(tenant.slug, error) : namesTaken(tenant, error)
     }
   }
 

@@ -7,7 +7,7 @@ import type { Cipher } from '../secrets/cipher.ts'
 import type { RegistryConnection } from './connection.ts'
 import { finishIn, finishText, recordSteps, type StepRecord, stepRows } from './operation-journal.ts'
 import { recordChecksumsText } from './record-checksums.ts'
-import { type FirstOperation, type NewTenant, reserveTenant } from './reservation.ts'
+import { type NewTenant, type ReserveOptions, reserveTenant } from './reservation.ts'
 import { selectionCondition } from './selection-sql.ts'
 import type { Labels, SchemaVersion, Tenant, TenantCredentials, TenantStatus } from './tenant.ts'
 import { openCredentials, passwordOf, type SealedPassword } from './tenant-passwords.ts'
@@ -122,8 +122,8 @@ export class TenantRegistry {
   }
 
   /** See `reserveTenant`. */
-  reserve(tenant: NewTenant, operation?: FirstOperation): Promise<Tenant> {
-    return reserveTenant(this.registry, this.cipher, tenant, operation)
+  reserve(tenant: NewTenant, options?: ReserveOptions): Promise<Tenant> {
+    return reserveTenant(this.registry, this.cipher, tenant, options)
   }
 
   /** The login of the application, or of the migrator; with `roles: 'single'` they are one. */

@@ -36,7 +36,7 @@ const pollMs = 250
 /** Whoever waits longer for a worker wants to know what for. */
 const patienceMs = 3_000
 const sweepMs = 30_000
-/** A reservation that is younger may still be about to get its job, and so may a run. */
+/** A run that is younger may still be about to get its job. */
 const sweepAfterMs = 60_000
 
 /** Work in the background: any number of workers, on any number of machines, share one queue. */
@@ -45,13 +45,20 @@ export class TenantQueue {
   constructor(private readonly parts: LazyParts) {}
 
   /**
-   * Reserves a tenant and returns at once, with the tenant in `provisioning`; a worker makes it. Throws what
-   * `tenants.create` throws before its first step.
+   * Reserves a tenant and returns at once, with the tenant in `provisioning`; a worker makes it. The tenant and its job
+   * are committed together. Throws what `tenants.create` throws before its first step.
    */
   async create(input: CreateInput, options: RunOptions = {}): Promise<{ tenant: Tenant; jobId: string }> {
     const parts = await this.parts.get()
-    const tenant = await reserveTenant(parts, input, options)
-    const jobId = await parts.jobs.send('create', payload(tenant, { seed: input.seed ?? true }))
+    let jobId = ''
+    const tenant = await reserveTenant(parts, input, {
+      ...options,
+      within: async insert => {
+        const sent = await parts.jobs.sendWith('create', insert, made => payload(made, { seed: input.seed ?? true }))
+        jobId = sent.id
+        return sent.result
+      },
+    })
     return { tenant, jobId }
   }
 
@@ -185,26 +192,15 @@ async function create(parts: Parts, work: JobPayload, onEvent: Listener | undefi
   return { status: 'created' }
 }
 
-/** Between a reservation and its job a process can die; what it left is queued by whoever works. */
+/** Between a run and its job a process can die; what it left is ended by whoever works. */
 async function sweep(parts: Parts, signal: AbortSignal, onEvent: Listener | undefined): Promise<void> {
   while (!signal.aborted) {
     try {
-      await queueReserved(parts, onEvent)
       await endLostRuns(parts)
     } catch (error) {
       notify(onEvent, { event: 'notice', message: asTenancyError(error).message })
     }
     await sleep(sweepMs, undefined, { signal }).catch(() => undefined)
-  }
-}
-
-async function queueReserved(parts: Parts, onEvent: Listener | undefined): Promise<void> {
-  const waiting = await parts.jobs.waitingTenants('create')
-  const old = Date.now() - sweepAfterMs
-  for (const tenant of await parts.registry.list({ status: 'provisioning' })) {
-    if (waiting.has(tenant.id) || Date.parse(tenant.createdAt) > old) continue
-    notify(onEvent, { event: 'notice', tenant: tenant.slug, message: 'was reserved without a job, queued now' })
-    await parts.jobs.send('create', payload(tenant, { seed: true }))
   }
 }
 

@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTenancy, type Tenancy, type TenancyEvent } from '../../src/index.ts'
+import { type Fault, live } from '../faults/life.ts'
 import { useNamespace } from '../support/namespace.ts'
 import { startBin } from '../support/process.ts'
 
@@ -43,6 +44,19 @@ test('a tenant is reserved at once and made by a worker', async () => {
 test('a slug that is taken is refused before anything is queued', async () => {
   await expect(tenancy.queue.create({ name: 'Acme' })).rejects.toMatchObject({ code: 'TENANT_EXISTS' })
   expect(await tenancy.queue.jobs()).toHaveLength(1)
+})
+
+test.each<Fault>([
+  { at: 'INSERT INTO tenantctl.tenants', moment: 'after' },
+  { at: 'INSERT INTO tenantctl_jobs.job', moment: 'after' },
+  { at: 'INSERT INTO tenantctl_jobs.job', moment: 'lost' },
+])('a process that dies leaves no tenant without its job: $moment $at', async fault => {
+  const own = createTenancy(namespace.config())
+  const ending = await live(fault, () => own.queue.create({ name: 'Promised', seed: false }))
+  expect(ending.kind).not.toBe('returned')
+  if (ending.kind !== 'died') await own.close()
+  await expect.poll(() => tenancy.tenants.list({ status: 'provisioning' })).toEqual([])
+  expect(await tenancy.queue.jobs({ tenant: 'promised' })).toEqual([])
 })
 
 test('many at once are all made, each by one worker', async () => {
