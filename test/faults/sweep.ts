@@ -62,7 +62,7 @@ export async function sweep(namespace: Namespace, command: Command, stage: Stage
     await command.ready(tenancy, slug)
     const ending = await stopped(fault)
     endings[ending.kind] += 1
-    if (fault.moment === 'sent') await registryAtRest(namespace)
+    if (ending.kind === 'died') await atRest(namespace)
     try {
       if (ending.kind === 'threw' && stage === 'program') refuseNonsense(ending.error)
       if (index % 2 === 0) await command.again?.(tenancy, slug)
@@ -103,13 +103,22 @@ export async function problems(tenancy: Tenancy): Promise<string[]> {
 }
 
 /**
- * What the dead had sent to the registry is a matter of milliseconds, and nobody comes to repair that fast: a repair
- * which reads the journal meanwhile would have to be run again. What runs on elsewhere has locks to tell of it.
+ * What the dead had sent to the registry, and the end of their sessions, is a matter of milliseconds, and nobody comes to
+ * repair that fast: a repair which reads the journal meanwhile, or takes them for alive by the lock of a tenant's
+ * database, would have to be run again.
  */
-async function registryAtRest(namespace: Namespace): Promise<void> {
-  while ((await namespace.sessions()).some(each => each.database?.endsWith('_registry') && each.state === 'active')) {
-    await sleep(10)
+async function atRest(namespace: Namespace): Promise<void> {
+  const isBusy = async () => {
+    const sessions = await namespace.sessions()
+    if (sessions.some(each => each.database?.endsWith('_registry') && each.state === 'active')) return true
+    const locks = await namespace.superSql(
+      `SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE l.locktype = 'advisory' AND starts_with(d.datname, $1)`,
+      [namespace.tenantPrefix],
+    )
+    return locks.length > 0
   }
+  for (const deadline = Date.now() + 5_000; Date.now() < deadline && (await isBusy()); ) await sleep(10)
 }
 
 /** Runs `work` with a tenancy of its own, up to the fault. */
