@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 const src = fileURLToPath(new URL('../src/', import.meta.url))
 
 /** Leaves at the root of src that anyone in the library may import. */
-const leaves = ['hostname', 'errors', 'events', 'naming', 'nearest', 'on-demand']
+const leaves = ['hostname', 'errors', 'events', 'naming', 'nearest', 'on-demand', 'turns']
 
 /** Who may import whom: values only, `import type` is always allowed. CONTRIBUTING.md tells why. */
 const allowed: Record<string, string[]> = {

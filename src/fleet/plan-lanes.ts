@@ -7,11 +7,11 @@ export type ServerCapacity = (server: string) => Promise<number | undefined>
 /** Where the search for the best number begins: few hundred small databases are done before a lower one is left. */
 const start = 8
 /** For so few the question of what the server can spare would cost more than its answer saves. */
-const handful = 4
+export const handful = 4
 /** Of a server that does not tell: what the smallest ones on offer can spare. */
 const unknownCapacity = 20
 /** Beyond this one process in JavaScript is the bottleneck. */
-const most = 64
+export const mostAtOnce = 64
 
 /** A queue for each server, and how many tenants may run at once over all of them. */
 export async function planLanes<T>(
@@ -33,7 +33,7 @@ export async function planLanes<T>(
       if (given !== undefined) return new Lane<T>(server, { start: given, max: given })
       if (count <= handful) return new Lane<T>(server, { start: handful, max: handful })
       const free = await capacity?.(server)
-      const max = Math.max(1, Math.min(most, free ?? unknownCapacity))
+      const max = Math.max(1, Math.min(mostAtOnce, free ?? unknownCapacity))
       const lane = new Lane<T>(server, { start, max })
       tell(lane, free === undefined ? 'to begin with' : `to begin with; the server has ${free} connections to spare`)
       return lane

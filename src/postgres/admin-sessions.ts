@@ -1,4 +1,4 @@
-import { throwIfAborted } from '../errors.ts'
+import { Turns } from '../turns.ts'
 import type { ServerAddress } from './address.ts'
 import {
   adminSettings,
@@ -13,6 +13,11 @@ import {
 
 /** How long a session waits for more to do. */
 const idleMs = 5_000
+/**
+ * On one server at once. Whoever signs up a hundred customers at the same moment must not take the connections of all
+ * others for it, and with more than a few CREATE DATABASE none is done any sooner.
+ */
+const usualLimit = 8
 
 interface Idle {
   client: Client
@@ -22,11 +27,21 @@ interface Idle {
 /**
  * Admins' sessions, each kept for a moment after its work: whoever makes many tenants would otherwise log in anew for
  * each. One whose work failed or was cancelled is closed, since nobody knows what it still holds, and a cancellation
- * that arrives late must not meet somebody else's statement.
+ * that arrives late must not meet somebody else's statement. So many work at once on a server, the others wait for their
+ * turn: `work` must not ask for another session, which it might wait for in vain.
  */
 export class AdminSessions {
   readonly #idle = new Map<ServerAddress, Idle[]>()
+  readonly #turns = new Map<ServerAddress, Turns>()
+  readonly #allowed: number[] = []
   #closed = false
+
+  /** Lets so many work at once on each server, until what is returned is called: for a run that limits itself. */
+  allow(atOnce: number): () => void {
+    this.#allowed.push(atOnce)
+    for (const turns of this.#turns.values()) turns.admit()
+    return () => void this.#allowed.splice(this.#allowed.indexOf(atOnce), 1)
+  }
 
   /** `withAdmin` with a session that may have worked before: `work` must leave neither locks nor settings behind. */
   async use<T>(
@@ -34,8 +49,20 @@ export class AdminSessions {
     options: Pick<ConnectOptions, 'signal' | 'doing'>,
     work: (client: Client) => Promise<T>,
   ): Promise<T> {
+    let turns = this.#turns.get(address)
+    if (!turns) {
+      turns = new Turns(() => Math.max(usualLimit, ...this.#allowed))
+      this.#turns.set(address, turns)
+    }
+    return turns.run(() => this.#use(address, options, work), options.signal)
+  }
+
+  async #use<T>(
+    address: ServerAddress,
+    options: Pick<ConnectOptions, 'signal' | 'doing'>,
+    work: (client: Client) => Promise<T>,
+  ): Promise<T> {
     const { signal } = options
-    throwIfAborted(signal)
     const client = this.#take(address) ?? (await connect(address, { ...options, settings: adminSettings }))
     let result: T
     try {

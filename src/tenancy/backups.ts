@@ -7,6 +7,7 @@ import { adminFacts } from '../postgres/server.ts'
 import type { BackupTarget } from '../provisioning/backup.ts'
 import { reach } from '../provisioning/lock.ts'
 import type { Tenant } from '../registry/tenant.ts'
+import { Turns } from '../turns.ts'
 import type { Parts } from './parts.ts'
 
 /** A dump reads all of a database and a drop makes a checkpoint: more would be felt by the other tenants. */
@@ -44,7 +45,8 @@ export async function planBackups(
     const { address, doing } = reach(parts, { server })
     const { version } = await withAdmin(address, { signal: options.signal, doing }, adminFacts)
     const [tools] = await toolsFor(version, parts.config.tools)
-    return [server, { directory, tools: tools as NonNullable<typeof tools>, inTurn: turns(dumpsPerServer) }]
+    const turns = new Turns(() => dumpsPerServer)
+    return [server, { directory, tools: tools as NonNullable<typeof tools>, inTurn: work => turns.run(work) }]
   })
   return new Map(await Promise.all(targets))
 }
@@ -54,22 +56,4 @@ function backupRequired(requireBackup: true | 'fleet'): TenancyError {
   return new TenancyError('USAGE', `${which} needs a backup (drop.requireBackup)`, {
     hint: 'nothing was dropped; say where to write it: --backup <dir>, or drop.backup.directory in the configuration',
   })
-}
-
-/** Lets so many run at a time, the others in the order in which they came. */
-function turns(limit: number): BackupTarget['inTurn'] {
-  const waiting: (() => void)[] = []
-  let running = 0
-  return async work => {
-    if (running >= limit) await new Promise<void>(resolve => waiting.push(resolve))
-    else running += 1
-    try {
-      return await work()
-    } finally {
-      // The place is handed on, so that nobody slips in between.
-      const next = waiting.shift()
-      if (next) next()
-      else running -= 1
-    }
-  }
 }

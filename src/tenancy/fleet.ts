@@ -1,5 +1,6 @@
 import { asTenancyError, type ErrorReport, isTenancyError, TenancyError } from '../errors.ts'
 import { type FleetCommand, type Listener, notify } from '../events.ts'
+import { handful, mostAtOnce } from '../fleet/plan-lanes.ts'
 import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
 import type { RolloutOptions } from '../fleet/rollout.ts'
 import { type FleetRunOptions, runFleet, type Visit } from '../fleet/run-fleet.ts'
@@ -86,6 +87,8 @@ export async function runOverTenants<T extends { slug?: string | undefined; id?:
     const free = (await spare(parts, server)) - spared
     return asTenantAlone.includes(command) ? free : Math.floor(free / 2)
   }
+  const adaptive = items.length > handful ? mostAtOnce : handful
+  const disallow = parts.admins.allow(fleet.concurrencyPerServer ?? fleet.concurrency ?? adaptive)
   let result: FleetResult
   try {
     result = await runFleet<T>({
@@ -104,6 +107,8 @@ export async function runOverTenants<T extends { slug?: string | undefined; id?:
   } catch (error) {
     await open?.abandon().catch(() => undefined)
     throw error
+  } finally {
+    disallow()
   }
   await open?.finish(result, options.signal?.aborted === true || options.drain?.aborted === true).catch(error => {
     const message = `the end of run ${run} could not be recorded: ${asTenancyError(error).message}`

@@ -145,6 +145,8 @@ export class TenantQueue {
     const visits = new QueuedVisits(parts, onEvent)
     const failed = new AbortController()
     const signal = AbortSignal.any([options.signal, failed.signal])
+    const concurrency = options.concurrency ?? 2
+    const disallow = parts.admins.allow(concurrency)
     const beside = [sweep(parts, signal, onEvent), keepFilled(parts, { signal, onEvent })]
     try {
       await parts.jobs.work(
@@ -154,7 +156,7 @@ export class TenantQueue {
           'migrate-tenant': (work, job) => visits.visit(work, job),
         },
         {
-          concurrency: options.concurrency ?? 2,
+          concurrency,
           signal,
           onReady: () => notify(onEvent, { event: 'notice', message: 'waiting for jobs' }),
           onError: error => notify(onEvent, { event: 'notice', message: error.message }),
@@ -163,6 +165,7 @@ export class TenantQueue {
     } finally {
       failed.abort()
       await Promise.all(beside)
+      disallow()
     }
   }
 }

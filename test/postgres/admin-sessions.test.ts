@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseAddress, type ServerAddress } from '../../src/postgres/address.ts'
 import { AdminSessions } from '../../src/postgres/admin-sessions.ts'
 import { lockKey, withAdvisoryLock } from '../../src/postgres/locks.ts'
@@ -47,4 +47,47 @@ test('nor one whose work has failed', async () => {
   const before = await pid()
   await expect(admins.use(address, {}, client => client.query('SELECT 1/0'))).rejects.toThrow(/division by zero/)
   expect(await pid()).not.toBe(before)
+})
+
+describe('of many who come at once', () => {
+  let working = 0
+  let most = 0
+  const pause = () =>
+    admins.use(address, {}, async client => {
+      working += 1
+      most = Math.max(most, working)
+      await client.query('SELECT pg_sleep(0.05)')
+      working -= 1
+    })
+  const mostOf = async (count: number) => {
+    most = 0
+    await Promise.all(Array.from({ length: count }, pause))
+    return most
+  }
+
+  test('a few work, and the others wait for their turn', async () => {
+    expect(await mostOf(30)).toBe(8)
+    expect((await namespace.sessions()).length).toBeLessThanOrEqual(8)
+  })
+
+  test('more of them, as long as a run allows it', async () => {
+    const disallow = admins.allow(12)
+    expect(await mostOf(30)).toBe(12)
+    disallow()
+    expect(await mostOf(30)).toBe(8)
+  })
+
+  test('whoever gives up waiting has begun nothing, and leaves the turn to the next', async () => {
+    const controller = new AbortController()
+    const busy = Array.from({ length: 8 }, pause)
+    let begun = false
+    const waiting = admins.use(address, { signal: controller.signal }, async () => {
+      begun = true
+    })
+    const next = pause()
+    controller.abort()
+    await expect(waiting).rejects.toMatchObject({ code: 'ABORTED' })
+    await Promise.all([...busy, next])
+    expect(begun).toBe(false)
+  })
 })
