@@ -94,7 +94,12 @@ test('a job whose end could not be written down is taken up again', async () => 
   await expect
     .poll(() => events, { timeout: 10_000 })
     .toContainEqual(expect.objectContaining({ event: 'notice', message: expect.stringContaining('not now') }))
-  await namespace.sql('DROP TRIGGER refuse ON tenantctl_jobs.job', undefined, registry)
+  // To drop the trigger would lock the table, and get in the way of those who work.
+  await namespace.sql(
+    'CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$',
+    undefined,
+    registry,
+  )
   expect(await tenancy.queue.wait(jobId)).toMatchObject({ state: 'completed', retries: 1 })
 }, 30_000)
 
