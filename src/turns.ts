@@ -42,3 +42,32 @@ export class Turns {
     }
   }
 }
+
+/** On one server at once, unless somebody is allowed more. */
+const usualLimit = 8
+
+/**
+ * Turns at each server, by whatever names it. Whoever signs up a hundred customers at the same moment must not take the
+ * connections of all others for it, and with more than a few CREATE DATABASE none is done any sooner.
+ */
+export class ServerTurns<Server> {
+  readonly #servers = new Map<Server, Turns>()
+  readonly #allowed: number[] = []
+
+  /** As `Turns.run`. `work` must not ask for another turn of the same server, for which it might wait in vain. */
+  run<T>(server: Server, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    let turns = this.#servers.get(server)
+    if (!turns) {
+      turns = new Turns(() => Math.max(usualLimit, ...this.#allowed))
+      this.#servers.set(server, turns)
+    }
+    return turns.run(work, signal)
+  }
+
+  /** Lets so many run at once on each server, until what is returned is called: for a run that limits itself. */
+  allow(atOnce: number): () => void {
+    this.#allowed.push(atOnce)
+    for (const turns of this.#servers.values()) turns.admit()
+    return () => void this.#allowed.splice(this.#allowed.indexOf(atOnce), 1)
+  }
+}

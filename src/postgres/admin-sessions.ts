@@ -1,4 +1,4 @@
-import { Turns } from '../turns.ts'
+import { ServerTurns } from '../turns.ts'
 import type { ServerAddress } from './address.ts'
 import {
   adminSettings,
@@ -13,12 +13,6 @@ import {
 
 /** How long a session waits for more to do. */
 const idleMs = 5_000
-/**
- * On one server at once. Whoever signs up a hundred customers at the same moment must not take the connections of all
- * others for it, and with more than a few CREATE DATABASE none is done any sooner.
- */
-const usualLimit = 8
-
 interface Idle {
   client: Client
   timer: NodeJS.Timeout
@@ -27,21 +21,14 @@ interface Idle {
 /**
  * Admins' sessions, each kept for a moment after its work: whoever makes many tenants would otherwise log in anew for
  * each. One whose work failed or was cancelled is closed, since nobody knows what it still holds, and a cancellation
- * that arrives late must not meet somebody else's statement. So many work at once on a server, the others wait for their
- * turn: `work` must not ask for another session, which it might wait for in vain.
+ * that arrives late must not meet somebody else's statement. A few work at once on a server, the others wait for their
+ * turn.
  */
 export class AdminSessions {
   readonly #idle = new Map<ServerAddress, Idle[]>()
-  readonly #turns = new Map<ServerAddress, Turns>()
-  readonly #allowed: number[] = []
+  /** Of those who want one. */
+  readonly turns = new ServerTurns<ServerAddress>()
   #closed = false
-
-  /** Lets so many work at once on each server, until what is returned is called: for a run that limits itself. */
-  allow(atOnce: number): () => void {
-    this.#allowed.push(atOnce)
-    for (const turns of this.#turns.values()) turns.admit()
-    return () => void this.#allowed.splice(this.#allowed.indexOf(atOnce), 1)
-  }
 
   /** `withAdmin` with a session that may have worked before: `work` must leave neither locks nor settings behind. */
   async use<T>(
@@ -49,12 +36,7 @@ export class AdminSessions {
     options: Pick<ConnectOptions, 'signal' | 'doing'>,
     work: (client: Client) => Promise<T>,
   ): Promise<T> {
-    let turns = this.#turns.get(address)
-    if (!turns) {
-      turns = new Turns(() => Math.max(usualLimit, ...this.#allowed))
-      this.#turns.set(address, turns)
-    }
-    return turns.run(() => this.#use(address, options, work), options.signal)
+    return this.turns.run(address, () => this.#use(address, options, work), options.signal)
   }
 
   async #use<T>(

@@ -88,14 +88,16 @@ export async function runOverTenants<T extends { slug?: string | undefined; id?:
     return asTenantAlone.includes(command) ? free : Math.floor(free / 2)
   }
   const adaptive = items.length > handful ? mostAtOnce : handful
-  const disallow = parts.admins.allow(fleet.concurrencyPerServer ?? fleet.concurrency ?? adaptive)
+  const atOnce = fleet.concurrencyPerServer ?? fleet.concurrency ?? adaptive
+  const allowances = [parts.admins.turns, parts.visits].map(turns => turns.allow(atOnce))
   let result: FleetResult
   try {
     result = await runFleet<T>({
       ...{ command, run, items, settled, options: fleet },
       slugOf: item => item.slug ?? '',
       serverOf: item => item.server ?? defaultServer,
-      work: (item, visit) => work(item, { ...visit, run }),
+      work: (item, visit) =>
+        parts.visits.run(item.server ?? defaultServer, () => work(item, { ...visit, run }), visit.signal),
       classify: classOf,
       hasWorked: details.hasWorked,
       untried: details.untried,
@@ -108,7 +110,7 @@ export async function runOverTenants<T extends { slug?: string | undefined; id?:
     await open?.abandon().catch(() => undefined)
     throw error
   } finally {
-    disallow()
+    for (const end of allowances) end()
   }
   await open?.finish(result, options.signal?.aborted === true || options.drain?.aborted === true).catch(error => {
     const message = `the end of run ${run} could not be recorded: ${asTenancyError(error).message}`

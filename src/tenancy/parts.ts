@@ -19,6 +19,7 @@ import { TenantRegistry } from '../registry/tenant-registry.ts'
 import type { Cipher } from '../secrets/cipher.ts'
 import { createCipher } from '../secrets/provider.ts'
 import { Secret } from '../secrets/secret.ts'
+import { ServerTurns } from '../turns.ts'
 
 /** All that a tenancy is made of. */
 export interface Parts extends ProvisioningParts {
@@ -32,6 +33,8 @@ export interface Parts extends ProvisioningParts {
   ledger: RunLedger
   fingerprints: SchemaFingerprints
   jobs: JobQueue
+  /** Of the runs of this process, at the tenants of each server. */
+  visits: ServerTurns<string>
   close(): Promise<void>
 }
 
@@ -54,6 +57,7 @@ async function openParts(config: ResolvedConfig): Promise<Parts> {
       ...tables,
       servers,
       admins,
+      visits: new ServerTurns(),
       config,
       connections: () => {
         connections ??= import('../connections/tenant-connections.ts').then(

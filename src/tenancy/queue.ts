@@ -146,7 +146,7 @@ export class TenantQueue {
     const failed = new AbortController()
     const signal = AbortSignal.any([options.signal, failed.signal])
     const concurrency = options.concurrency ?? 2
-    const disallow = parts.admins.allow(concurrency)
+    const disallow = parts.admins.turns.allow(concurrency)
     const beside = [sweep(parts, signal, onEvent), keepFilled(parts, { signal, onEvent })]
     try {
       await parts.jobs.work(

@@ -71,7 +71,7 @@ describe('of many who come at once', () => {
   })
 
   test('more of them, as long as a run allows it', async () => {
-    const disallow = admins.allow(12)
+    const disallow = admins.turns.allow(12)
     expect(await mostOf(30)).toBe(12)
     disallow()
     expect(await mostOf(30)).toBe(8)
