@@ -90,8 +90,13 @@ export class LockSession {
   async #connect(onEnd: () => void): Promise<Client> {
     const client = await connect(this.address, { doing: 'the registry', settings: adminSettings })
     client.once('end', onEnd)
-    // Of a machine that lost its power the server learns by asking.
-    await client.query('SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3')
-    return client
+    try {
+      // Of a machine that lost its power the server learns by asking.
+      await client.query('SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3')
+      return client
+    } catch (error) {
+      await close(client)
+      throw error
+    }
   }
 }

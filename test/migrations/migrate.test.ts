@@ -187,12 +187,12 @@ test('settings of one file do not reach the next', async () => {
   await namespace.superSql(`CREATE ROLE ${other}; GRANT ${other} TO ${namespace.prefix}_admin`)
   await namespace.superSql(`GRANT CREATE ON SCHEMA public TO PUBLIC`, [], bench.database)
   bench.write({
-    '001_a.sql': `CREATE SCHEMA elsewhere; SET search_path TO elsewhere; SET statement_timeout = 1; SET ROLE ${other};`,
-    '002_b.sql': 'CREATE TABLE b (); SELECT pg_sleep(0.05); CREATE TABLE seen AS SELECT current_user::text AS role;',
+    '001_a.sql': `CREATE SCHEMA elsewhere; SET search_path TO elsewhere; SET statement_timeout = 50; SET ROLE ${other};`,
+    '002_b.sql': 'CREATE TABLE b (); SELECT pg_sleep(0.1); CREATE TABLE seen AS SELECT current_user::text AS role;',
     '003_c.mjs': `export async function up(knex) {
-      await knex.raw('SET search_path TO elsewhere'); await knex.raw('SET ROLE ${other}'); await knex.raw('SET SESSION statement_timeout = 1') }`,
+      await knex.raw('SET search_path TO elsewhere'); await knex.raw('SET ROLE ${other}'); await knex.raw('SET SESSION statement_timeout = 50') }`,
     '004_d.mjs': `export const config = { transaction: false }
-      export async function up(knex) { await knex.raw('SELECT pg_sleep(0.05)'); await knex.raw('CREATE TABLE d ()') }`,
+      export async function up(knex) { await knex.raw('SELECT pg_sleep(0.1)'); await knex.raw('CREATE TABLE d ()') }`,
     '005_e.sql': `-- migrate:no-transaction\nSET search_path TO elsewhere; SET ROLE ${other};`,
     '006_f.sql': 'CREATE TABLE f ()',
   })
