@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { throwIfAborted } from './errors.ts'
 
 /** Lets so many run at a time, the others in the order in which they came. */
@@ -53,15 +54,19 @@ const usualLimit = 8
 export class ServerTurns<Server> {
   readonly #servers = new Map<Server, Turns>()
   readonly #allowed: number[] = []
+  /** Servers at which those have their turn who began this. */
+  readonly #inside = new AsyncLocalStorage<readonly Server[]>()
 
-  /** As `Turns.run`. `work` must not ask for another turn of the same server, for which it might wait in vain. */
+  /** As `Turns.run`. What `work` asks for itself, in a hook perhaps, is part of its turn: it would wait for its own end. */
   run<T>(server: Server, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const outer = this.#inside.getStore() ?? []
+    if (outer.includes(server)) return work()
     let turns = this.#servers.get(server)
     if (!turns) {
       turns = new Turns(() => Math.max(usualLimit, ...this.#allowed))
       this.#servers.set(server, turns)
     }
-    return turns.run(work, signal)
+    return turns.run(() => this.#inside.run([...outer, server], work), signal)
   }
 
   /** Lets so many run at once on each server, until what is returned is called: for a run that limits itself. */

@@ -77,6 +77,11 @@ describe('of many who come at once', () => {
     expect(await mostOf(30)).toBe(8)
   })
 
+  test('whoever has a turn may ask for more within it, as hooks do', async () => {
+    await Promise.all(Array.from({ length: 8 }, () => admins.use(address, {}, pause)))
+    expect(await mostOf(30)).toBe(8)
+  })
+
   test('whoever gives up waiting has begun nothing, and leaves the turn to the next', async () => {
     const controller = new AbortController()
     const busy = Array.from({ length: 8 }, pause)
