@@ -7,11 +7,16 @@ export type ServerCapacity = (server: string) => Promise<number | undefined>
 /** Where the search for the best number begins: few hundred small databases are done before a lower one is left. */
 const start = 8
 /** For so few the question of what the server can spare would cost more than its answer saves. */
-export const handful = 4
+const handful = 4
 /** Of a server that does not tell: what the smallest ones on offer can spare. */
 const unknownCapacity = 20
 /** Beyond this one process in JavaScript is the bottleneck. */
-export const mostAtOnce = 64
+const most = 64
+
+/** The highest number that `planLanes` gives a server of which it has so many tenants. */
+export function mostAtOnce({ concurrency, concurrencyPerServer }: RolloutOptions, count: number): number {
+  return concurrencyPerServer ?? concurrency ?? (count <= handful ? handful : most)
+}
 
 /** A queue for each server, and how many tenants may run at once over all of them. */
 export async function planLanes<T>(
@@ -26,18 +31,17 @@ export async function planLanes<T>(
     const server = serverOf?.(item) ?? ''
     counts.set(server, (counts.get(server) ?? 0) + 1)
   }
-  const { concurrency, concurrencyPerServer } = options
-  const given = concurrencyPerServer ?? concurrency
+  const isGiven = (options.concurrencyPerServer ?? options.concurrency) !== undefined
   const lanes = await Promise.all(
     [...counts].map(async ([server, count]) => {
-      if (given !== undefined) return new Lane<T>(server, { start: given, max: given })
-      if (count <= handful) return new Lane<T>(server, { start: handful, max: handful })
+      const limit = mostAtOnce(options, count)
+      if (isGiven || count <= handful) return new Lane<T>(server, { start: limit, max: limit })
       const free = await capacity?.(server)
-      const max = Math.max(1, Math.min(mostAtOnce, free ?? unknownCapacity))
+      const max = Math.max(1, Math.min(limit, free ?? unknownCapacity))
       const lane = new Lane<T>(server, { start, max })
       tell(lane, free === undefined ? 'to begin with' : `to begin with; the server has ${free} connections to spare`)
       return lane
     }),
   )
-  return { lanes, total: concurrency ?? Number.POSITIVE_INFINITY }
+  return { lanes, total: options.concurrency ?? Number.POSITIVE_INFINITY }
 }

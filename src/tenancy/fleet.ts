@@ -1,6 +1,6 @@
 import { asTenancyError, type ErrorReport, isTenancyError, TenancyError } from '../errors.ts'
 import { type FleetCommand, type Listener, notify } from '../events.ts'
-import { handful, mostAtOnce } from '../fleet/plan-lanes.ts'
+import { mostAtOnce } from '../fleet/plan-lanes.ts'
 import type { FleetResult, TenantOutcome } from '../fleet/result.ts'
 import type { RolloutOptions } from '../fleet/rollout.ts'
 import { type FleetRunOptions, runFleet, type Visit } from '../fleet/run-fleet.ts'
@@ -87,8 +87,7 @@ export async function runOverTenants<T extends { slug?: string | undefined; id?:
     const free = (await spare(parts, server)) - spared
     return asTenantAlone.includes(command) ? free : Math.floor(free / 2)
   }
-  const adaptive = items.length > handful ? mostAtOnce : handful
-  const atOnce = fleet.concurrencyPerServer ?? fleet.concurrency ?? adaptive
+  const atOnce = mostAtOnce(fleet, items.length)
   const allowances = [parts.admins.turns, parts.visits].map(turns => turns.allow(atOnce))
   let result: FleetResult
   try {
