@@ -8,7 +8,7 @@ import { quoteLiteral } from '../postgres/identifiers.ts'
 import { lockKey, withAdvisoryLock } from '../postgres/locks.ts'
 import { isUnprepared, reachCodes, toTenancyError } from '../postgres/sqlstate.ts'
 import { Batch } from './batch.ts'
-import { type LockHolder, LockSession } from './lock-session.ts'
+import { type HeldLock, LockSession } from './lock-session.ts'
 
 /** More would not make a journal any faster, and every process of a fleet has its own. */
 const maxConnections = 5
@@ -111,14 +111,21 @@ export class RegistryConnection {
    * For a lock that a process holds for long, under a name of its own: beside the pool, whose connections are for those
    * who give them back soon. `onLost` is called when its session ends before it was released.
    */
-  hold(name: string, onLost: () => void): LockHolder {
+  hold(name: string, doing: string, onLost: () => void): HeldLock {
     if (this.#closed) throw closed()
     let session = this.#lockSessions.find(each => !each.has(name))
     if (!session) {
       session = new LockSession(this.address, this.timeoutMs)
       this.#lockSessions.push(session)
     }
-    return session.join(name, onLost)
+    const held = session.join(name, onLost)
+    return {
+      ...held,
+      query: (text, values) =>
+        held.query<never>(text, values).catch(error => {
+          throw this.#failure(error, doing)
+        }),
+    }
   }
 
   /** Runs `work` while no other process is doing the same. Throws `LOCK_TIMEOUT` when one has been for a minute. */

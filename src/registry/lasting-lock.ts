@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { toTenancyError } from '../postgres/sqlstate.ts'
 import type { RegistryConnection } from './connection.ts'
-import type { LockHolder } from './lock-session.ts'
+import type { HeldLock } from './lock-session.ts'
 
 /** What a process holds a lock for as long as it lives. */
 type Holder = 'run' | 'worker'
@@ -28,7 +27,7 @@ const pauseMs = 1_000
  * and must not count as dead for long.
  */
 export class LastingLock {
-  #held: LockHolder | undefined
+  #held: HeldLock | undefined
   #released = false
   #takingAnew = false
 
@@ -41,7 +40,8 @@ export class LastingLock {
 
   /** By a statement that takes the lock along with what else it does. */
   async take<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
-    const held: LockHolder = this.registry.hold(`${this.holder} ${this.id}`, () => {
+    const doing = `taking the lock of a ${this.holder}`
+    const held: HeldLock = this.registry.hold(`${this.holder} ${this.id}`, doing, () => {
       // Until it is taken, its statement fails and tells.
       if (this.#held !== held) return
       this.#held = undefined
@@ -55,7 +55,7 @@ export class LastingLock {
       return rows
     } catch (error) {
       this.#letGo(held)
-      throw toTenancyError(error, `registry: taking the lock of a ${this.holder}`)
+      throw error
     }
   }
 
@@ -71,7 +71,7 @@ export class LastingLock {
     this.#letGo(this.#held)
   }
 
-  #letGo(held: LockHolder | undefined): void {
+  #letGo(held: HeldLock | undefined): void {
     held?.release(`SELECT pg_catalog.pg_advisory_unlock(${lockKeyOf(this.holder, '$1::text')})`, this.id)
     if (this.#held === held) this.#held = undefined
   }

@@ -2,8 +2,8 @@ import type { ServerAddress } from '../postgres/address.ts'
 import { adminSettings, type Client, close, connect, destroy } from '../postgres/connect.ts'
 import type { RegistryQuery } from './connection.ts'
 
-/** One who holds a lock in the session. */
-export interface LockHolder {
+/** A lock in the session. */
+export interface HeldLock {
   query: RegistryQuery
   /** `unlock` is SQL for that, whose only parameter is the lock's `id`. */
   release(unlock: string, id: string): void
@@ -32,7 +32,7 @@ export class LockSession {
   }
 
   /** `onLost` is called when the session ends before the lock was released. */
-  join(name: string, onLost: () => void): LockHolder {
+  join(name: string, onLost: () => void): HeldLock {
     this.#holders.set(name, onLost)
     return {
       query: (text, values = []) => this.#inTurn(text, values),
