@@ -37,21 +37,23 @@ export class JobQueue {
 
   /** Returns the job's id. */
   async send(kind: JobKind, payload: JobPayload): Promise<string> {
-    return put(await this.#open(), kind, payload)
+    return sendBy(await this.#open(), kind, payload)
   }
 
-  /** The same in one transaction with `work`, of whose result the job is: there is never one without the other. */
+  /** Under that id, in one transaction with `work`, of whose result it is: there is never one without the other. */
   async sendWith<T>(
     kind: JobKind,
+    id: string,
     work: (query: RegistryQuery) => Promise<T>,
     payload: (result: T) => JobPayload,
-  ): Promise<{ result: T; id: string }> {
+  ): Promise<T> {
     // Before the transaction has one of the connections, all of which others may have who wait for the same.
     const boss = await this.#open()
     return this.registry.transaction('queueing a job', async query => {
       const result = await work(query)
       const executeSql = async (text: string, values: unknown[]) => ({ rows: await query(text, values) })
-      return { result, id: await put(boss, kind, payload(result), { db: { executeSql } }) }
+      await sendBy(boss, kind, payload(result), { id, db: { executeSql } })
+      return result
     })
   }
 
@@ -204,7 +206,7 @@ export class JobQueue {
   }
 }
 
-async function put(boss: PgBoss, kind: JobKind, payload: JobPayload, options: PgBoss.ConnectionOptions = {}) {
+async function sendBy(boss: PgBoss, kind: JobKind, payload: JobPayload, options: PgBoss.SendOptions = {}) {
   const id = await boss.send(kind, payload, { ...options, expireInSeconds, retentionDays, ...retries[kind] })
   if (id === null) throw new TenancyError('QUERY_FAILED', `the job "${kind}" was not taken by the queue`)
   return id

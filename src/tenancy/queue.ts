@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { validate as isUuid } from 'uuid'
 import { asTenancyError, type ErrorCode, TenancyError } from '../errors.ts'
@@ -50,14 +51,11 @@ export class TenantQueue {
    */
   async create(input: CreateInput, options: RunOptions = {}): Promise<{ tenant: Tenant; jobId: string }> {
     const parts = await this.parts.get()
-    let jobId = ''
+    const jobId = randomUUID()
+    const job = (tenant: Tenant) => payload(tenant, { seed: input.seed ?? true })
     const tenant = await reserveTenant(parts, input, {
       ...options,
-      within: async insert => {
-        const sent = await parts.jobs.sendWith('create', insert, made => payload(made, { seed: input.seed ?? true }))
-        jobId = sent.id
-        return sent.result
-      },
+      within: insert => parts.jobs.sendWith('create', jobId, insert, job),
     })
     return { tenant, jobId }
   }
