@@ -1,7 +1,7 @@
 /**
  * All benchmarks, one after the other: `npm run build && npm run bench`, or only those that are named, as in
- * `npm run bench startup connections`. Takes up to half an hour; let the machine do nothing else meanwhile. Each prints as it
- * goes; at the end comes the table of all figures, which bench/results.json holds as well.
+ * `npm run bench startup connections`. Takes up to half an hour; let the machine do nothing else meanwhile. Each prints as
+ * it goes; at the end comes the table of all figures, which bench/results.json holds as well.
  */
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'

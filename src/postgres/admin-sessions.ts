@@ -13,6 +13,7 @@ import {
 
 /** How long a session waits for more to do. */
 const idleMs = 5_000
+
 interface Idle {
   client: Client
   timer: NodeJS.Timeout
