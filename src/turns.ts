@@ -44,6 +44,12 @@ export class Turns {
   }
 }
 
+/**
+ * Where those have their turn who began what runs now. One for all: before Node.js 24 each that was ever used makes every
+ * promise of the process slower, for good.
+ */
+const inside = new AsyncLocalStorage<readonly Turns[]>()
+
 /** On one server at once, unless somebody is allowed more. */
 const usualLimit = 8
 
@@ -54,19 +60,18 @@ const usualLimit = 8
 export class ServerTurns<Server> {
   readonly #servers = new Map<Server, Turns>()
   readonly #allowed: number[] = []
-  /** Servers at which those have their turn who began this. */
-  readonly #inside = new AsyncLocalStorage<readonly Server[]>()
 
   /** As `Turns.run`. What `work` asks for itself, in a hook perhaps, is part of its turn: it would wait for its own end. */
   run<T>(server: Server, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    const outer = this.#inside.getStore() ?? []
-    if (outer.includes(server)) return work()
     let turns = this.#servers.get(server)
     if (!turns) {
       turns = new Turns(() => Math.max(usualLimit, ...this.#allowed))
       this.#servers.set(server, turns)
     }
-    return turns.run(() => this.#inside.run([...outer, server], work), signal)
+    const own = turns
+    const outer = inside.getStore() ?? []
+    if (outer.includes(own)) return work()
+    return own.run(() => inside.run([...outer, own], work), signal)
   }
 
   /** Lets so many run at once on each server, until what is returned is called: for a run that limits itself. */
